@@ -1,0 +1,123 @@
+# Everything is built inside this folder from git, make and python3 >= 3.11 (with venv). `make` alone lists the targets.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON ?= python3
+
+UV_VERSION := 0.13.9
+AIRFLOW := 3.3.2
+BOOTSTRAP := .bootstrap
+VENV := .venv
+VENV_AIRFLOW := .venv-airflow-$(basename $(AIRFLOW))
+LOCKS := airflow_provider/locks
+UV := $(BOOTSTRAP)/bin/uv
+UV_READY := $(BOOTSTRAP)/.uv-$(UV_VERSION)
+RUN := $(VENV)/bin/python
+
+# Never fetch a Python: only the one on the PATH is known to exist. A pip mirror named in the environment serves uv, too.
+export UV_PYTHON_DOWNLOADS := never
+export UV_NO_PROGRESS := 1
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# $(call step,number,what,commands): one plain line per step of the set-up; the commands' output only when they fail.
+define step
+@mkdir -p .cache; printf '[%s/4] %s … ' '$(1)' '$(2)'; start=$$SECONDS; \
+if { $(3); } >.cache/setup-$(1).log 2>&1; then printf '%d s\n' $$((SECONDS - start)); \
+else printf 'failed\n'; cat .cache/setup-$(1).log; exit 1; fi
+endef
+
+# $(call venv,folder): make the virtual environment unless it works already (a copied or moved folder's does not).
+venv = { $(1)/bin/python -c '' 2>/dev/null || $(UV) venv --clear --python $(BOOTSTRAP)/bin/python $(1); }
+
+##@ Start here
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: setup ## Watch a real Airflow wait for Data Factory runs on this machine (KEEP=1 leaves it running)
+	@$(RUN) -m local.demo $(ARGS)
+
+.PHONY: up
+up: $(VENV)/.ready ## Run the bridge and its stand-ins for Azure: make up ARGS="--pipelines DIR --state DIR --airflow NAME=URL"
+	@$(RUN) -m local up $(ARGS)
+
+.PHONY: test
+test: setup ## Every part of the test suite, one line each
+	@$(RUN) -m tests.run
+
+##@ Parts of the test suite
+
+.PHONY: check
+check: setup ## Lint, format, types, import rules, documented settings, locked requirements
+	@$(RUN) -m tests.run check
+
+.PHONY: unit contract component
+unit: $(VENV)/.ready ## The rules, without I/O: seconds
+contract: $(VENV)/.ready ## What every implementation of a port must keep
+component: $(VENV)/.ready ## The Function app inside Microsoft's worker library
+unit contract component:
+	@$(RUN) -m tests.run $@
+
+.PHONY: provider e2e
+provider: setup ## The Airflow provider, inside Airflow
+e2e: setup ## Everything together, with a real Airflow
+provider e2e:
+	@$(RUN) -m tests.run $@
+
+##@ Set-up
+
+.PHONY: setup
+setup: $(VENV)/.ready $(VENV_AIRFLOW)/.ready ## Build both virtual environments: the app's and Airflow's
+	@:
+
+.PHONY: airflow
+airflow: $(VENV_AIRFLOW)/.ready ## Build only Airflow's virtual environment
+	@:
+
+$(UV_READY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "adf-bridge needs Python 3.11 or newer. '$(PYTHON)' on the PATH is: $$( ($(PYTHON) --version 2>&1 || true) | head -n 1). Name another with: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' has no venv module (Debian and Ubuntu: install the package python3-venv)." >&2; exit 1; }
+	$(call step,1,uv $(UV_VERSION),rm -rf $(BOOTSTRAP) && $(PYTHON) -m venv $(BOOTSTRAP) && $(BOOTSTRAP)/bin/python -m pip install uv==$(UV_VERSION) && touch $@)
+
+$(VENV)/.app: requirements-dev.txt | $(UV_READY)
+	$(call step,2,the app and its tools,$(call venv,$(VENV)) && $(UV) pip sync --quiet --require-hashes --python $(RUN) requirements-dev.txt && touch $@)
+
+# The worker library asks for Python 3.13 and works on 3.11. pip can be told so, uv can not.
+$(VENV)/.ready: $(VENV)/.app local/worker-requirements.txt
+	$(call step,3,the Azure Functions worker library,$(BOOTSTRAP)/bin/python -m pip --python $(RUN) install --no-deps --ignore-requires-python --require-hashes -r local/worker-requirements.txt && touch $@)
+
+# The provider is installed editable, with the build backend that the lock pins. Compiling now spares five processes the work later.
+$(VENV_AIRFLOW)/.ready: $(LOCKS)/airflow-$(AIRFLOW).txt airflow_provider/pyproject.toml | $(UV_READY)
+	$(call step,4,Airflow $(AIRFLOW) and the provider,$(call venv,$(VENV_AIRFLOW)) && $(UV) pip sync --quiet --compile-bytecode --python $(VENV_AIRFLOW)/bin/python $< && $(UV) pip install --no-deps --no-build-isolation --python $(VENV_AIRFLOW)/bin/python --editable ./airflow_provider && touch $@)
+
+##@ Upkeep
+
+# The locks are compiled lists and no uv.lock: they name no package index, so a company's own index serves them as well.
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --annotation-style line \
+  --custom-compile-command "make lock" $(UPGRADE)
+
+.PHONY: lock
+lock: $(UV_READY) ## Write the locks anew after a change of dependencies (UPGRADE=--upgrade takes the newest of all)
+	$(COMPILE) --generate-hashes --group dev pyproject.toml --output-file requirements-dev.txt
+	$(COMPILE) --constraint requirements-dev.txt pyproject.toml --output-file requirements.txt
+	for lock in $(basename $(notdir $(wildcard $(LOCKS)/*.in))); do $(COMPILE) $(LOCKS)/$$lock.in --output-file $(LOCKS)/$$lock.txt; done
+
+.PHONY: format
+format: $(VENV)/.ready ## Let ruff fix and format what it can
+	@$(RUN) -m ruff check --fix-only --quiet .
+	@$(RUN) -m ruff format .
+
+.PHONY: clean
+clean: ## Remove everything that make has built
+	rm -rf $(BOOTSTRAP) $(VENV) .venv-airflow-* .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

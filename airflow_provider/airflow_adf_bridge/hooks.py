@@ -1,0 +1,250 @@
+"""The hook: the bridge's HTTP API, and what the connection says about it."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from airflow_adf_bridge import __version__
+from airflow_adf_bridge.airflow_api import BaseHook
+from airflow_adf_bridge.bridge_url import bridge_url
+from airflow_adf_bridge.errors import AdfBridgeConfigurationError, AdfBridgeRefusedError, AdfBridgeUnreachableError
+
+TIMEOUT = (10.0, 60.0)
+"""Seconds to connect, and seconds without a byte. Starting a run includes a call of Data Factory and a cold start."""
+
+LONGEST_PAUSE = timedelta(seconds=30)
+PATIENCE = timedelta(minutes=2)
+"""How long a read is repeated while the bridge cannot be reached."""
+
+_TARGET = re.compile(r"[a-z0-9_]+")
+_ARM_ID = "/subscriptions/{}/resourceGroups/{}/providers/Microsoft.DataFactory/factories/{}"
+
+
+class AdfBridgeHook(BaseHook):
+    """Calls the bridge that a connection of type `adf_bridge` names.
+
+    `pause` sleeps, `clock` counts seconds; tests give their own.
+    """
+
+    conn_name_attr = "adf_bridge_conn_id"
+    default_conn_name = "adf_bridge_default"
+    conn_type = "adf_bridge"
+    hook_name = "ADF bridge"
+
+    def __init__(
+        self,
+        adf_bridge_conn_id: str = default_conn_name,
+        *,
+        pause: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Name the connection; it is read at the first use."""
+        super().__init__()
+        self.adf_bridge_conn_id = adf_bridge_conn_id
+        self._pause = pause
+        self._clock = clock
+
+    # ---- what the connection says
+
+    @cached_property
+    def connection(self) -> Any:  # noqa: ANN401 (Airflow 2 and 3 have classes of their own)
+        """The Airflow connection."""
+        return self.get_connection(self.adf_bridge_conn_id)
+
+    @cached_property
+    def url(self) -> str:
+        """The root of the bridge's API, `https://…/api`. Raises AdfBridgeConfigurationError."""
+        return bridge_url(self.connection.host, self.connection.schema, self.connection.port)
+
+    @cached_property
+    def target(self) -> str:
+        """This Airflow's name on the bridge, in lower case. Raises AdfBridgeConfigurationError."""
+        target = self._extra("target").lower()
+        if not _TARGET.fullmatch(target):
+            raise AdfBridgeConfigurationError(
+                f"Connection {self.adf_bridge_conn_id} needs target in its extra: this Airflow's name on the bridge "
+                "(letters, digits, underscore), as in BRIDGE_AIRFLOW__<TARGET>__URL there."
+            )
+        return target
+
+    def factory(self, factory_name: str | None = None, resource_group_name: str | None = None) -> str:
+        """Return the factory as the bridge takes it: an ARM id where the parts are known, else an alias.
+
+        What an operator does not say comes from the connection's extra. Raises AdfBridgeConfigurationError.
+        """
+        if not factory_name:
+            if resource_group_name:
+                raise AdfBridgeConfigurationError("resource_group_name says nothing without factory_name.")
+            if factory := self._extra("factory"):
+                return factory
+            raise AdfBridgeConfigurationError(
+                f"Name the factory: factory_name on the operator, or factory in the extra of {self.adf_bridge_conn_id}."
+            )
+        if factory_name.startswith("/"):
+            return factory_name
+        subscription = self._extra("subscription_id")
+        group = resource_group_name or self._extra("resource_group_name")
+        if subscription and group:
+            return _ARM_ID.format(subscription, group, factory_name)
+        if resource_group_name:
+            raise AdfBridgeConfigurationError(
+                f"resource_group_name needs subscription_id in the extra of {self.adf_bridge_conn_id}. "
+                "Or leave the group away and give factory_name the factory's alias on the bridge, or its ARM id."
+            )
+        return factory_name
+
+    def _extra(self, name: str) -> str:
+        value = self.connection.extra_dejson.get(name)
+        return value.strip() if isinstance(value, str) else ""
+
+    # ---- calls
+
+    def start_run(self, body: Mapping[str, Any], *, key: str, patience: timedelta) -> dict[str, Any]:
+        """Ask for a run, again and again under the same key until there is an answer, and return that answer.
+
+        The bridge starts at most one run for one key. Raises AdfBridgeRefusedError for a final refusal and
+        AdfBridgeUnreachableError when `patience` has run out.
+        """
+        what = f"to start pipeline {body.get('pipeline')!r}"
+        return self._call("POST", "/runs", what, patience, json=body, headers={"Idempotency-Key": key})
+
+    def get_wait(self, token: str) -> dict[str, Any]:
+        """Return the wait of that token with its run, and `completed` when the run has ended. Raises as `start_run`."""
+        return self._call("GET", f"/waits/{quote(token, safe='')}", "to show the wait", PATIENCE)
+
+    def get_run(self, run_id: str) -> dict[str, Any]:
+        """Return what the bridge knows of a run, and its waits. Raises as `start_run`."""
+        return self._call("GET", f"/runs/{quote(run_id, safe='')}", "to show the run", PATIENCE)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Tell whether the bridge answers, is well configured and knows this Airflow, for Airflow's connection test."""
+        try:
+            target = self.target
+            response = self._send("GET", "/health")
+            health = _object(response)
+        except AdfBridgeConfigurationError as error:
+            return False, str(error)
+        except requests.RequestException as error:
+            return False, f"The bridge at {self.url} cannot be reached: {_reason(error)}"
+        if not response.ok or health.get("status") not in {"ok", "degraded"}:
+            reasons = "; ".join(str(one) for one in health.get("errors") or ()) or "no reason given"
+            if response.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+                reasons = "the function key was not accepted"
+            return False, f"The bridge answered {response.status_code} {health.get('status', '')}: {reasons}"
+        targets = health.get("targets")
+        if isinstance(targets, Mapping) and target not in targets:
+            return False, f"The bridge has no target {target!r}. It has: {', '.join(sorted(targets)) or 'none'}"
+        return True, f"adf-bridge {health.get('version', '')} is {health['status']}"
+
+    def get_conn(self) -> requests.Session:
+        """Return the pooled session; it carries the function key."""
+        return self._session
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        session = requests.Session()
+        session.headers["User-Agent"] = f"airflow-provider-adf-bridge/{__version__}"
+        session.headers["Accept"] = "application/json, application/problem+json"
+        if self.connection.password:
+            session.headers["x-functions-key"] = self.connection.password
+        if secret := self._extra("caller_secret"):
+            session.headers["x-adf-bridge-caller-secret"] = secret
+        return session
+
+    def _send(self, method: str, path: str, **options: Any) -> requests.Response:  # noqa: ANN401
+        return self._session.request(method, self.url + path, timeout=TIMEOUT, allow_redirects=False, **options)
+
+    def _call(self, method: str, path: str, what: str, patience: timedelta, **options: Any) -> dict[str, Any]:  # noqa: ANN401
+        end = self._clock() + patience.total_seconds()
+        attempt = 0
+        while True:
+            wanted: timedelta | None = None
+            try:
+                response = self._send(method, path, **options)
+            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+                problem = _reason(error)
+            else:
+                if _is_answer(response):
+                    return _object(response)
+                if not _may_pass(response):
+                    raise AdfBridgeRefusedError(what, response.status_code, _problem(response))
+                wanted = _retry_after(response)
+                problem = f"{response.status_code} {_problem(response).get('detail', '')}".rstrip()
+            attempt += 1
+            seconds = _pause_before(attempt, wanted)
+            left = end - self._clock()
+            if left <= 0:
+                raise AdfBridgeUnreachableError(
+                    f"The bridge at {self.url} gave no usable answer {what} in {patience.total_seconds():g} s "
+                    f"({attempt} attempts). The last: {problem}. Check the connection {self.adf_bridge_conn_id} and "
+                    "the bridge's /api/health."
+                )
+            self.log.warning("The bridge could not be asked %s yet (%s). Again in %.0f s.", what, problem, seconds)
+            self._pause(min(seconds, left))
+
+
+def _is_answer(response: requests.Response) -> bool:
+    """Whether this is what was asked for, and not a refusal, a redirect or somebody else's web page."""
+    return response.ok and not response.is_redirect and bool(_object(response))
+
+
+def _may_pass(response: requests.Response) -> bool:
+    """Whether the same request may get another answer later."""
+    status = response.status_code
+    if status == HTTPStatus.CONFLICT:
+        return _problem(response).get("code") == "request-in-flight"
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
+
+
+def _pause_before(attempt: int, wanted: timedelta | None) -> float:
+    """Seconds before the next attempt: what the bridge asked for, else doubling with jitter; at most half a minute."""
+    longest = LONGEST_PAUSE.total_seconds()
+    if wanted is not None:
+        return min(max(wanted.total_seconds(), 0.5), longest)
+    return min(2.0 ** (attempt - 1), longest) * random.uniform(0.75, 1.25)  # noqa: S311 (jitter is no cryptography)
+
+
+def _retry_after(response: requests.Response) -> timedelta | None:
+    """Read Retry-After, seconds or a date. https://httpwg.org/specs/rfc9110.html#field.retry-after."""
+    text = response.headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return timedelta(seconds=int(text))
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)) - datetime.now(timezone.utc)
+
+
+def _problem(response: requests.Response) -> Mapping[str, Any]:
+    if response.is_redirect:
+        return {"code": "redirected", "detail": "Redirects are not followed. Correct the connection's host."}
+    if response.ok:
+        return {"code": "not-a-bridge", "detail": "This is no answer of the bridge. Correct the connection's host."}
+    return _object(response) or {"detail": response.reason}
+
+
+def _object(response: requests.Response) -> dict[str, Any]:
+    """Return the JSON object of a body, {} for anything else."""
+    try:
+        body = response.json()
+    except requests.JSONDecodeError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _reason(error: requests.RequestException) -> str:
+    """Say what went wrong on the way, without the address that requests repeats."""
+    inner = error.args[0] if error.args else None
+    return f"{type(error).__name__} ({type(getattr(inner, 'reason', None) or inner or error).__name__})"

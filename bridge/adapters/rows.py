@@ -1,0 +1,28 @@
+"""How rows are written down: JSON, readable by every later release.
+
+A field that is new in a release has a default, so an older row still reads; a field that a newer release added is
+passed over by an older one. The version, which only the store knows, is not part of the text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final, TypeVar
+
+import msgspec
+
+from bridge.model import Breaker, Run, StartRequest, Wait
+
+Row = TypeVar("Row", Run, Wait, StartRequest, Breaker)
+
+SCHEMA: Final = 1
+
+
+def encode(row: Row) -> str:
+    """Return a row as JSON."""
+    return msgspec.json.encode(replace(row, version=0)).decode()
+
+
+def decode(text: str, kind: type[Row], *, version: int) -> Row:
+    """Return the row of a JSON text, with the store's version put in."""
+    return replace(msgspec.json.decode(text, type=kind), version=version)

@@ -1,0 +1,316 @@
+"""The embedded store: one SQLite file, shared by threads and processes of one machine.
+
+WAL lets readers go on while one writer writes; every change is one `BEGIN IMMEDIATE` transaction that compares each
+row's version first. https://www.sqlite.org/wal.html
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from bridge.adapters.rows import SCHEMA, decode, encode
+from bridge.errors import StoreConflict, StoreUnavailable
+from bridge.model import Breaker, EventRecord, Run, RunKey, StartRequest, Verdict, Wait
+from bridge.ports import Due, WaitFilter
+
+_BUSY_SECONDS: Final = 5.0
+_EVENTS_KEPT: Final = 10_000
+_PRUNE_EVERY: Final = 100
+
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS runs (
+    factory TEXT NOT NULL, run_id TEXT NOT NULL, version INTEGER NOT NULL, schema INTEGER NOT NULL, row TEXT NOT NULL,
+    PRIMARY KEY (factory, run_id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS runs_by_id ON runs (run_id);
+CREATE TABLE IF NOT EXISTS waits (
+    token TEXT PRIMARY KEY, factory TEXT NOT NULL, run_id TEXT NOT NULL, target TEXT NOT NULL, state TEXT NOT NULL,
+    due_at REAL, registered_at REAL NOT NULL, version INTEGER NOT NULL, schema INTEGER NOT NULL, row TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS waits_by_run ON waits (factory, run_id);
+CREATE INDEX IF NOT EXISTS waits_by_due ON waits (target, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS waits_by_age ON waits (registered_at, token);
+CREATE TABLE IF NOT EXISTS requests (
+    idempotency_key TEXT PRIMARY KEY, version INTEGER NOT NULL, schema INTEGER NOT NULL, row TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS breakers (
+    name TEXT PRIMARY KEY, version INTEGER NOT NULL, schema INTEGER NOT NULL, row TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS events (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, received_at REAL NOT NULL, verdict TEXT NOT NULL, run_id TEXT NOT NULL,
+    row TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS checks (only INTEGER PRIMARY KEY, at REAL NOT NULL);
+"""
+
+
+class SqliteStore:
+    """The port `Store` on SQLite. Cheap to make; the file and its folder are made at the first use."""
+
+    def __init__(self, path: Path, *, retention: timedelta) -> None:
+        self._path = path
+        self._retention = retention
+        self._local = threading.local()
+
+    # --- runs and waits ---
+
+    def run(self, key: RunKey) -> tuple[Run | None, tuple[Wait, ...]]:
+        """Return a run's row and its waits' rows as of one moment."""
+        name = (key.factory.key, key.run_id)
+        with self._transaction("DEFERRED") as db:
+            run = db.execute("SELECT row, version FROM runs WHERE factory = ? AND run_id = ?", name).fetchone()
+            waits = db.execute(
+                "SELECT row, version FROM waits WHERE factory = ? AND run_id = ? ORDER BY registered_at, token", name
+            ).fetchall()
+        return (
+            decode(run[0], Run, version=run[1]) if run else None,
+            tuple(decode(row, Wait, version=version) for row, version in waits),
+        )
+
+    def find_runs(self, run_id: str) -> Sequence[Run]:
+        """Return the rows of that run id."""
+        with self._transaction("DEFERRED") as db:
+            found = db.execute("SELECT row, version FROM runs WHERE run_id = ?", (run_id,)).fetchall()
+        return [decode(row, Run, version=version) for row, version in found]
+
+    def find_wait(self, token: str) -> Wait | None:
+        """Return the wait of a token."""
+        with self._transaction("DEFERRED") as db:
+            found = db.execute("SELECT row, version FROM waits WHERE token = ?", (token,)).fetchone()
+        return decode(found[0], Wait, version=found[1]) if found else None
+
+    def put(self, run: Run | None, waits: Sequence[Wait]) -> tuple[Run | None, tuple[Wait, ...]]:
+        """Write a run's row and waits' rows, all or none."""
+        with self._transaction("IMMEDIATE") as db:
+            if run is not None:
+                _put_run(db, run)
+            for wait in waits:
+                _put_wait(db, wait)
+        return (
+            replace(run, version=run.version + 1) if run is not None else None,
+            tuple(replace(wait, version=wait.version + 1) for wait in waits),
+        )
+
+    def due(self, target: str, *, before: datetime, limit: int) -> Sequence[Due]:
+        """Return a target's due waits."""
+        with self._transaction("DEFERRED") as db:
+            found = db.execute(
+                "SELECT token, due_at FROM waits WHERE target = ? AND due_at <= ? ORDER BY due_at LIMIT ?",
+                (target, before.timestamp(), limit),
+            ).fetchall()
+        return [Due(token, datetime.fromtimestamp(due_at, UTC)) for token, due_at in found]
+
+    def waits(self, which: WaitFilter, *, limit: int, cursor: str | None) -> tuple[Sequence[Wait], str | None]:
+        """Return a page of waits. The cursor is the place of the last one shown."""
+        conditions, values = ["1"], list[Any]()
+        if which.state is not None:
+            conditions, values = [*conditions, "state = ?"], [*values, which.state.value]
+        if which.target is not None:
+            conditions, values = [*conditions, "target = ?"], [*values, which.target]
+        if which.factory is not None:
+            conditions, values = [*conditions, "factory = ?"], [*values, which.factory.key]
+        if (place := _place(cursor)) is not None:
+            conditions, values = [*conditions, "(registered_at, token) < (?, ?)"], [*values, *place]
+        where = " AND ".join(conditions)
+        with self._transaction("DEFERRED") as db:
+            found = db.execute(
+                f"SELECT row, version FROM waits WHERE {where} ORDER BY registered_at DESC, token DESC LIMIT ?",  # noqa: S608
+                (*values, limit + 1),
+            ).fetchall()
+        page = [decode(row, Wait, version=version) for row, version in found[:limit]]
+        return page, _cursor(page[-1]) if len(found) > limit else None
+
+    # --- trigger requests ---
+
+    def request(self, idempotency_key: str) -> StartRequest | None:
+        """Return the record of a trigger request."""
+        with self._transaction("DEFERRED") as db:
+            found = db.execute(
+                "SELECT row, version FROM requests WHERE idempotency_key = ?", (idempotency_key,)
+            ).fetchone()
+        return decode(found[0], StartRequest, version=found[1]) if found else None
+
+    def save_request(self, record: StartRequest) -> StartRequest:
+        """Write the record of a trigger request."""
+        with self._transaction("IMMEDIATE") as db:
+            _compare_and_set(
+                db,
+                record.version,
+                insert="INSERT OR IGNORE INTO requests (row, schema, version, idempotency_key) VALUES (?, ?, ?, ?)",
+                update="UPDATE requests SET row = ?, schema = ?, version = ? WHERE idempotency_key = ? AND version = ?",
+                values=(encode(record), SCHEMA),
+                key=(record.idempotency_key,),
+            )
+        return replace(record, version=record.version + 1)
+
+    def drop_request(self, record: StartRequest) -> None:
+        """Delete the record, unless somebody changed it."""
+        with self._transaction("IMMEDIATE") as db:
+            db.execute(
+                "DELETE FROM requests WHERE idempotency_key = ? AND version = ?",
+                (record.idempotency_key, record.version),
+            )
+
+    # --- events ---
+
+    def record_event(self, record: EventRecord) -> None:
+        """Append to the list of events; now and then, drop what is too old or too much."""
+        row = msgspec.json.encode(record).decode()
+        values = (record.received_at.timestamp(), record.verdict.value, record.run_id, row)
+        with self._transaction("IMMEDIATE") as db:
+            number = db.execute(
+                "INSERT INTO events (received_at, verdict, run_id, row) VALUES (?, ?, ?, ?)", values
+            ).lastrowid
+            if number is not None and number % _PRUNE_EVERY == 0:
+                oldest = (record.received_at - self._retention).timestamp()
+                db.execute("DELETE FROM events WHERE number <= ? OR received_at < ?", (number - _EVENTS_KEPT, oldest))
+
+    def events(self, *, verdict: Verdict | None, run_id: str | None, limit: int) -> Sequence[EventRecord]:
+        """Return the newest events first."""
+        with self._transaction("DEFERRED") as db:
+            found = db.execute(
+                "SELECT row FROM events WHERE (?1 IS NULL OR verdict = ?1) AND (?2 IS NULL OR run_id = ?2) "
+                "ORDER BY number DESC LIMIT ?3",
+                (verdict.value if verdict else None, run_id, limit),
+            ).fetchall()
+        return [msgspec.json.decode(row, type=EventRecord) for (row,) in found]
+
+    # --- breakers ---
+
+    def breaker(self, name: str) -> Breaker:
+        """Return a breaker's row."""
+        with self._transaction("DEFERRED") as db:
+            found = db.execute("SELECT row, version FROM breakers WHERE name = ?", (name,)).fetchone()
+        return decode(found[0], Breaker, version=found[1]) if found else Breaker(name)
+
+    def save_breaker(self, breaker: Breaker) -> Breaker:
+        """Write a breaker's row."""
+        with self._transaction("IMMEDIATE") as db:
+            _compare_and_set(
+                db,
+                breaker.version,
+                insert="INSERT OR IGNORE INTO breakers (row, schema, version, name) VALUES (?, ?, ?, ?)",
+                update="UPDATE breakers SET row = ?, schema = ?, version = ? WHERE name = ? AND version = ?",
+                values=(encode(breaker), SCHEMA),
+                key=(breaker.name,),
+            )
+        return replace(breaker, version=breaker.version + 1)
+
+    def breakers(self) -> Sequence[Breaker]:
+        """Return all breakers' rows."""
+        with self._transaction("DEFERRED") as db:
+            found = db.execute("SELECT row, version FROM breakers ORDER BY name").fetchall()
+        return [decode(row, Breaker, version=version) for row, version in found]
+
+    # --- the file ---
+
+    def check(self) -> None:
+        """Write and read a row."""
+        with self._transaction("IMMEDIATE") as db:
+            db.execute("INSERT OR REPLACE INTO checks (only, at) VALUES (1, ?)", (datetime.now(UTC).timestamp(),))
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+            del self._local.connection
+
+    @contextmanager
+    def _transaction(self, kind: str) -> Iterator[sqlite3.Connection]:
+        try:
+            db = self._connection()
+            db.execute(f"BEGIN {kind}")
+            try:
+                yield db
+            except BaseException:
+                db.rollback()
+                raise
+            db.commit()
+        except (sqlite3.Error, OSError) as error:
+            msg = f"The SQLite store failed ({type(error).__name__}). Nothing was changed; the caller may try again."
+            raise StoreUnavailable(msg, retry_after=timedelta(seconds=5)) from error
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")  # a 2xx is a promise that survives a power cut
+            connection.executescript(_TABLES)
+            self._local.connection = connection
+        return connection
+
+
+def _put_run(db: sqlite3.Connection, run: Run) -> None:
+    _compare_and_set(
+        db,
+        run.version,
+        insert="INSERT OR IGNORE INTO runs (row, schema, version, factory, run_id) VALUES (?, ?, ?, ?, ?)",
+        update="UPDATE runs SET row = ?, schema = ?, version = ? WHERE factory = ? AND run_id = ? AND version = ?",
+        values=(encode(run), SCHEMA),
+        key=(run.key.factory.key, run.key.run_id),
+    )
+
+
+def _put_wait(db: sqlite3.Connection, wait: Wait) -> None:
+    due_at = wait.due_at.timestamp() if wait.due_at is not None else None
+    _compare_and_set(
+        db,
+        wait.version,
+        insert="INSERT OR IGNORE INTO waits (row, schema, factory, run_id, target, state, due_at, registered_at, "
+        "version, token) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        update="UPDATE waits SET row = ?, schema = ?, factory = ?, run_id = ?, target = ?, state = ?, due_at = ?, "
+        "registered_at = ?, version = ? WHERE token = ? AND version = ?",
+        values=(
+            encode(wait),
+            SCHEMA,
+            wait.key.factory.key,
+            wait.key.run_id,
+            wait.task.target,
+            wait.state.value,
+            due_at,
+            wait.registered_at.timestamp(),
+        ),
+        key=(wait.token,),
+    )
+
+
+def _compare_and_set(
+    db: sqlite3.Connection, version: int, *, insert: str, update: str, values: tuple[Any, ...], key: tuple[str, ...]
+) -> None:
+    if version == 0:
+        changed = db.execute(insert, (*values, 1, *key)).rowcount
+    else:
+        changed = db.execute(update, (*values, version + 1, *key, version)).rowcount
+    if changed != 1:
+        raise StoreConflict(key)
+
+
+def _cursor(wait: Wait) -> str:
+    place = json.dumps([wait.registered_at.timestamp(), wait.token])
+    return base64.urlsafe_b64encode(place.encode()).decode()
+
+
+def _place(cursor: str | None) -> tuple[float, str] | None:
+    """Read a cursor; one that is not ours starts at the beginning."""
+    if cursor is None:
+        return None
+    try:
+        at, token = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        return float(at), str(token)
+    except (ValueError, TypeError, binascii.Error):
+        return None

@@ -1,0 +1,225 @@
+"""The assembled bridge: runs use cases, bounds what a slow target can hold, does the timer's work, tells health."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeVar
+
+from bridge import __version__, decide, service, views
+from bridge.commands import UseCase
+from bridge.config import Config
+from bridge.errors import Problem, StoreUnavailable
+from bridge.executor import Executor, World
+from bridge.model import Breaker
+from bridge.policy import Rules
+from bridge.ports import Adf, Airflow, Refusal, Store
+from bridge.telemetry import Log
+
+R = TypeVar("R")
+
+DUE_AT_ONCE: Final = 200
+IN_FLIGHT_PER_TARGET: Final = 4
+TICK_BUDGET: Final = timedelta(seconds=45)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """What one tick did: waits attended to, and waits left for the next tick because time ran out or a call failed."""
+
+    attended: int
+    left: int
+
+
+class App:
+    """Everything that the entry points need, made once per process by `bridge.wiring`."""
+
+    def __init__(self, config: Config, world: World, executor: Executor, log: Log, *, threads: int) -> None:
+        self.config = config
+        self.log = log
+        self._world = world
+        self._executor = executor
+        self._slots = {name: threading.BoundedSemaphore(max(1, threads // 4)) for name in config.targets}
+
+    @property
+    def rules(self) -> Rules:
+        """The configured part of the policy."""
+        return self.config.rules
+
+    @property
+    def store(self) -> Store:
+        """The bridge's memory, for the calls that only read."""
+        return self._world.store
+
+    def run(self, use_case: UseCase[R]) -> R:
+        """Run a use case."""
+        return self._executor.run(use_case)
+
+    # --- run events ---
+
+    def receive(self, raw: str) -> list[service.Received]:
+        """Take in one delivery of Event Grid, and deliver at once what it makes due.
+
+        Returns for anything that was written down. Raises StoreUnavailable when nothing could be: Event Grid then
+        delivers it again. What fails after the writing is left to the timer.
+        """
+        until = service.inline_until(self._world.clock.now(), self.rules)
+        received = self.run(service.receive(raw, self.rules))
+        for one in received:
+            record = one.record
+            self.log.info(
+                "event.received",
+                id=record.id,
+                run_id=record.run_id,
+                verdict=record.verdict.value,
+                reason=record.reason,
+            )
+            for token in one.due:
+                self._deliver_inline(token, until)
+        return received
+
+    def _deliver_inline(self, token: str, until: datetime) -> None:
+        wait = self.store.find_wait(token)
+        if wait is None:
+            return
+        with self._slot(wait.task.target) as entered:
+            if entered:
+                self._guarded(service.deliver(token, self.rules, until=until), token)
+
+    @contextmanager
+    def _slot(self, target: str) -> Iterator[bool]:
+        """Hold one of a target's places: at most a quarter of the threads for one target, the timer does the rest."""
+        slots = self._slots.get(target)
+        entered = slots is not None and slots.acquire(blocking=False)
+        try:
+            yield entered
+        finally:
+            if slots is not None and entered:
+                slots.release()
+
+    def _guarded(self, use_case: UseCase[Any], token: str) -> bool:
+        """Run a use case whose failure must not fail the others: the wait stays due, the timer comes back to it."""
+        try:
+            self.run(use_case)
+        except Exception as error:  # noqa: BLE001 - the wait's row says that it is due; nothing is lost
+            self.log.failure("attend.failed", error, token=token)
+            return False
+        return True
+
+    # --- the timer ---
+
+    def tick(self) -> Ticked:
+        """Attend to what is due: deliver, ask ADF again, expire. Targets do not wait for each other."""
+        stop_at = time.monotonic() + TICK_BUDGET.total_seconds()
+        now = self._world.clock.now()
+        breakers = {breaker.name: breaker for breaker in self.store.breakers()}
+        with ThreadPoolExecutor(max_workers=max(1, len(self.rules.targets)), thread_name_prefix="target") as pool:
+            per_target = list(
+                pool.map(
+                    lambda target: self._tick_target(target, breakers, now, stop_at),
+                    sorted(self.rules.targets),
+                )
+            )
+        return Ticked(sum(one.attended for one in per_target), sum(one.left for one in per_target))
+
+    def _tick_target(self, target: str, breakers: dict[str, Breaker], now: datetime, stop_at: float) -> Ticked:
+        name = service.target_breaker(target)
+        breaker = breakers.get(name, Breaker(name))
+        tokens = [due.token for due in self.store.due(target, before=now, limit=DUE_AT_ONCE)]
+        if breaker.is_open:
+            # One probe; everything else stays due until it has gone through.
+            tokens = tokens[:1] if decide.may_call(breaker, now) else []
+        attended = _parallel(tokens, lambda token: self._attend(token, stop_at), IN_FLIGHT_PER_TARGET)
+        return Ticked(sum(attended), len(attended) - sum(attended))
+
+    def _attend(self, token: str, stop_at: float) -> bool:
+        if time.monotonic() >= stop_at:
+            return False
+        return self._guarded(service.attend(token, self.rules), token)
+
+    # --- health ---
+
+    def health(self) -> dict[str, Any]:
+        """Try the store, every target and every factory, at the same time, and say what each answered."""
+        errors: list[str] = []
+        store = self._store_health()
+        breakers = self._breakers() if store["reachable"] else {}
+        targets, factories = sorted(self.rules.targets), sorted(self.rules.factories)
+        with ThreadPoolExecutor(max_workers=max(1, len(targets) + len(factories))) as pool:
+            target_checks = [pool.submit(self._target_health, name, breakers) for name in targets]
+            factory_checks = [pool.submit(self._factory_health, alias, breakers) for alias in factories]
+            target_health = dict(zip(targets, [check.result() for check in target_checks], strict=True))
+            factory_health = dict(zip(factories, [check.result() for check in factory_checks], strict=True))
+        if not targets:
+            errors.append("No target is configured: runs can be started, but no task can be completed.")
+        parts = [*target_health.values(), *factory_health.values()]
+        well = not errors and all(part["reachable"] for part in parts)
+        return {
+            "status": ("ok" if well else "degraded") if store["reachable"] else "failed",
+            "version": __version__,
+            "airflow_api": ["v2"],
+            "completion": [views.COMPLETION_SCHEMA],
+            "errors": errors,
+            "store": store,
+            "targets": target_health,
+            "factories": factory_health,
+        }
+
+    def _store_health(self) -> dict[str, Any]:
+        try:
+            self.store.check()
+        except StoreUnavailable as problem:
+            return {"reachable": False, "detail": problem.detail}
+        return {"reachable": True, "detail": ""}
+
+    def _breakers(self) -> dict[str, Breaker]:
+        return {breaker.name: breaker for breaker in self.store.breakers()}
+
+    def _target_health(self, name: str, breakers: dict[str, Breaker]) -> dict[str, Any]:
+        airflow: Airflow = self._world.airflow
+        paused = breakers.get(service.target_breaker(name))
+        rules = self.rules.targets[name]
+        return {
+            **_checked(airflow.check(name), paused),
+            "observe": rules.observe,
+            "hold_seconds": rules.hold.total_seconds(),
+        }
+
+    def _factory_health(self, alias: str, breakers: dict[str, Breaker]) -> dict[str, Any]:
+        adf: Adf = self._world.adf
+        factory = self.rules.factories[alias]
+        paused = breakers.get(service.factory_breaker(factory))
+        return {**_checked(adf.check(factory), paused), "id": factory.arm_id}
+
+
+def _checked(refusal: Refusal | None, breaker: Breaker | None) -> dict[str, Any]:
+    paused = breaker is not None and breaker.is_open
+    return {
+        "reachable": refusal is None,
+        "detail": refusal.detail if refusal is not None else "",
+        "paused": paused,
+        "paused_since": views.timestamp(breaker.since) if breaker is not None and paused else None,
+        "paused_because": breaker.detail if breaker is not None and paused else None,
+    }
+
+
+def _parallel(items: list[str], work: Callable[[str], bool], most: int) -> list[bool]:
+    if not items:
+        return []
+    with ThreadPoolExecutor(max_workers=min(most, len(items)), thread_name_prefix="attend") as pool:
+        return list(pool.map(work, items))
+
+
+def invalid_health(problem: Problem) -> dict[str, Any]:
+    """Return the health of a bridge whose settings are wrong: every error, nothing else."""
+    return {
+        "status": problem.code,
+        "version": __version__,
+        "errors": [f"{error.field}: {error.message}" for error in problem.errors],
+        "detail": problem.detail,
+    }

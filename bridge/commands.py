@@ -1,0 +1,200 @@
+"""What a use case may ask the world for, as values.
+
+A use case in `bridge.service` is a generator: it yields commands and is sent their results, so that nothing in it does
+I/O by itself. `bridge.executor` performs them; a simulator can interleave or crash a use case at every one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import KW_ONLY, dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from bridge.model import (
+    Breaker,
+    Completion,
+    EventRecord,
+    FactoryId,
+    FailedActivity,
+    JsonObject,
+    Run,
+    RunKey,
+    RunReading,
+    StartRequest,
+    TaskRef,
+    Wait,
+)
+from bridge.ports import Accepted, Refusal, Started, TaskView
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Point(StrEnum):
+    """The places where a process can die between two effects. A test arms one; production code only passes by."""
+
+    EVENT_NOTED = "event.noted"
+    EVENT_RECORDED = "event.recorded"
+    RUN_READ = "run.read"
+    FAILURE_READ = "run.failure-read"
+    RUN_SETTLED = "run.settled"
+    DELIVERY_CLAIMED = "delivery.claimed"
+    TASK_READ = "delivery.task-read"
+    COMPLETION_SENT = "delivery.sent"
+    TASK_READ_AGAIN = "delivery.task-read-again"
+    DELIVERY_SETTLED = "delivery.settled"
+    BREAKER_SAVED = "breaker.saved"
+    KEY_RESERVED = "start.key-reserved"
+    RUN_CREATED = "start.run-created"
+    START_RECORDED = "start.recorded"
+    START_REFUSED = "start.refused"
+    WAIT_WRITTEN = "register.wait-written"
+    START_ANSWERED = "start.answered"
+    WAIT_EXPIRED = "wait.expired"
+    WAIT_WITHDRAWN = "wait.withdrawn"
+
+
+class Command(Generic[R_co]):
+    """A request to the world whose result has type `R_co`."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Effect(Command[R_co]):
+    """A command after which the process may die at a named point."""
+
+    _: KW_ONLY
+    point: Point
+
+
+@dataclass(frozen=True, slots=True)
+class Now(Command[datetime]):
+    """Read the clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jitter(Command[float]):
+    """Draw a number in [0, 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SleepUntil(Command[bool]):
+    """Wait inside the invocation; False at once when too many invocations wait already."""
+
+    when: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRun(Command[tuple[Run | None, tuple[Wait, ...]]]):
+    """Read a run's row and its waits' rows."""
+
+    key: RunKey
+
+
+@dataclass(frozen=True, slots=True)
+class FindWait(Command[Wait | None]):
+    """Read the wait of a token."""
+
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRequest(Command[StartRequest | None]):
+    """Read the record of a trigger request."""
+
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadBreaker(Command[Breaker]):
+    """Read a breaker's row."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Put(Effect[tuple[Run | None, tuple[Wait, ...]]]):
+    """Write rows of one run in one transaction; StoreConflict when one was changed meanwhile."""
+
+    run: Run | None
+    waits: tuple[Wait, ...] = ()
+    quiet: bool = False  # nothing new in the waits' stories
+
+
+@dataclass(frozen=True, slots=True)
+class SaveRequest(Effect[StartRequest]):
+    """Write the record of a trigger request; StoreConflict when it was changed meanwhile."""
+
+    record: StartRequest
+
+
+@dataclass(frozen=True, slots=True)
+class DropRequest(Effect[None]):
+    """Forget a trigger request that started nothing."""
+
+    record: StartRequest
+
+
+@dataclass(frozen=True, slots=True)
+class SaveBreaker(Effect[Breaker]):
+    """Write a breaker's row; StoreConflict when it was changed meanwhile."""
+
+    breaker: Breaker
+
+
+@dataclass(frozen=True, slots=True)
+class RecordEvent(Effect[None]):
+    """Remember what became of an event."""
+
+    record: EventRecord
+
+
+@dataclass(frozen=True, slots=True)
+class CreateRun(Effect[Started | Refusal]):
+    """Start a pipeline run."""
+
+    factory: FactoryId
+    pipeline: str
+    parameters: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRun(Effect[RunReading | Refusal]):
+    """Read a run from ADF."""
+
+    key: RunKey
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFailedActivity(Effect[FailedActivity | None]):
+    """Read from ADF which activity made a run fail."""
+
+    key: RunKey
+    reading: RunReading
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTask(Effect[TaskView | Refusal]):
+    """Read a task instance from Airflow."""
+
+    task: TaskRef
+
+
+@dataclass(frozen=True, slots=True)
+class Resume(Effect[Accepted | Refusal]):
+    """Answer a parked task."""
+
+    task: TaskRef
+    completion: Completion
+
+
+UseCase = Generator[Command[Any], Any, R]
+
+
+def do(command: Command[R]) -> UseCase[R]:
+    """Have a command performed, and keep the type of its result."""
+    result: R = yield command
+    return result

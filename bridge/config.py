@@ -1,0 +1,309 @@
+"""The app's settings: read from the environment, checked all at once, secrets wrapped.
+
+Importing this module reads nothing. `load` raises ConfigInvalid with every error; it never stops at the first.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+from bridge.errors import ConfigInvalid, FieldError
+from bridge.model import FactoryId
+from bridge.policy import DEFAULT_HOLD, Rules, TargetRules
+
+T = TypeVar("T")
+
+
+class Secret:
+    """A text that shows itself to nobody: `repr` and `str` are `***`; `reveal` is for the edge that needs it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the secret itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its name, its default (None: it has to be set, or is only needed with another), what it means."""
+
+    name: str
+    summary: str
+    default: str | None = None
+    secret: bool = False
+
+
+TARGET_PREFIX: Final = "BRIDGE_AIRFLOW__"
+
+SETTINGS: Final = (
+    Setting(
+        "BRIDGE_FACTORIES", "`alias=ARM id` of each factory the bridge may touch, separated by `;`: the allow-list"
+    ),
+    Setting("BRIDGE_STORE", "where waits and runs are kept: `sqlite:///relative/path` or `sqlite:////absolute/path`"),
+    Setting("BRIDGE_AIRFLOW__<TARGET>__URL", "base URL of the Airflow API server; `https`, or `http` on loopback"),
+    Setting("BRIDGE_AIRFLOW__<TARGET>__API", "version of Airflow's REST API", "v2"),
+    Setting("BRIDGE_AIRFLOW__<TARGET>__AUTH", "`password` (exchanged for a JWT), `bearer` or `basic`", "password"),
+    Setting("BRIDGE_AIRFLOW__<TARGET>__USERNAME", "for `password` and `basic`"),
+    Setting("BRIDGE_AIRFLOW__<TARGET>__PASSWORD", "for `password` and `basic`", secret=True),
+    Setting("BRIDGE_AIRFLOW__<TARGET>__TOKEN", "for `bearer`", secret=True),
+    Setting(
+        "BRIDGE_AIRFLOW__<TARGET>__CALLER_SECRET",
+        "callers that register waits of this target have to send it as `x-adf-bridge-caller-secret`",
+        secret=True,
+    ),
+    Setting(
+        "BRIDGE_AIRFLOW__<TARGET>__HOLD_SECONDS", "how long a task has to be parked before it is resumed (0 to 60)", "5"
+    ),
+    Setting("BRIDGE_AIRFLOW__<TARGET>__OBSERVE", "`true`: decide and record everything, send nothing", "false"),
+    Setting("BRIDGE_ADF_ENDPOINT", "Azure Resource Manager; `http` on loopback only", "https://management.azure.com"),
+    Setting("BRIDGE_ADF_TOKEN", "a fixed bearer token, for an endpoint on loopback only", secret=True),
+    Setting("BRIDGE_SWEEP_SECONDS", "how soon a run whose end could not be confirmed is read again (10 to 3600)", "60"),
+    Setting("BRIDGE_INLINE_SECONDS", "how long an event's invocation may keep trying to deliver (0 to 25)", "10"),
+    Setting("BRIDGE_RETENTION_DAYS", "how long the list of received events goes back (1 to 365)", "30"),
+    Setting("BRIDGE_MAX_BODY_BYTES", "the largest request body that is read (1024 to 10485760)", "1048576"),
+)
+
+_DEFAULTS: Final = {setting.name: setting.default for setting in SETTINGS}
+_TARGET_FIELDS: Final = frozenset(
+    setting.name.rsplit("__", 1)[1] for setting in SETTINGS if setting.name.startswith(TARGET_PREFIX)
+)
+_TARGET_NAME: Final = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)*")
+_ALIAS: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_TRUTH: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """How to reach and sign in to one Airflow deployment."""
+
+    name: str
+    url: str
+    auth: str
+    username: str = ""
+    password: Secret = field(default_factory=lambda: Secret(""))
+    token: Secret = field(default_factory=lambda: Secret(""))
+    caller_secret: Secret = field(default_factory=lambda: Secret(""))
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings, checked."""
+
+    rules: Rules
+    targets: Mapping[str, Target]
+    store: str
+    adf_endpoint: str
+    adf_token: Secret
+    max_body_bytes: int
+
+    def secrets(self) -> list[str]:
+        """Return every secret there is, so that the log can be kept clean of them."""
+        wrapped = [self.adf_token]
+        for target in self.targets.values():
+            wrapped += [target.password, target.token, target.caller_secret]
+        return [secret.reveal() for secret in wrapped if secret]
+
+
+def load(environment: Mapping[str, str]) -> Config:
+    """Check all settings; raise ConfigInvalid listing everything that is wrong."""
+    reader = _Reader(environment)
+    reader.refuse_unknown_names()
+    factories = reader.read("BRIDGE_FACTORIES", _factories) or {}
+    store = reader.read("BRIDGE_STORE", _store)
+    endpoint = reader.read("BRIDGE_ADF_ENDPOINT", _url)
+    adf_token = Secret(reader.text("BRIDGE_ADF_TOKEN"))
+    if adf_token and endpoint is not None and not is_loopback(endpoint):
+        reader.wrong("BRIDGE_ADF_TOKEN", "is for an endpoint on loopback; on Azure the managed identity is used")
+    sweep = reader.read("BRIDGE_SWEEP_SECONDS", _seconds(10, 3600))
+    inline = reader.read("BRIDGE_INLINE_SECONDS", _seconds(0, 25))
+    retention_days = reader.read("BRIDGE_RETENTION_DAYS", _whole(1, 365))
+    max_body_bytes = reader.read("BRIDGE_MAX_BODY_BYTES", _whole(1024, 10_485_760))
+    read_targets = {name: _target(reader, name) for name in reader.target_names()}
+    if reader.errors or store is None or endpoint is None:
+        raise ConfigInvalid(reader.errors)
+    return Config(
+        rules=Rules(
+            factories=factories,
+            targets={name: rules for name, (_, rules) in read_targets.items()},
+            sweep=sweep or timedelta(),
+            inline=inline or timedelta(),
+            retention=timedelta(days=retention_days or 0),
+        ),
+        targets={name: target for name, (target, _) in read_targets.items()},
+        store=store,
+        adf_endpoint=endpoint,
+        adf_token=adf_token,
+        max_body_bytes=max_body_bytes or 0,
+    )
+
+
+def _target(reader: _Reader, name: str) -> tuple[Target, TargetRules]:
+    prefix = f"{TARGET_PREFIX}{name.upper()}__"
+    url = reader.read(prefix + "URL", _url)
+    reader.read(prefix + "API", _one_of("v2"))
+    auth = reader.read(prefix + "AUTH", _one_of("password", "bearer", "basic"))
+    needs = {"password": ("USERNAME", "PASSWORD"), "basic": ("USERNAME", "PASSWORD"), "bearer": ("TOKEN",)}
+    for suffix in needs.get(auth or "", ()):
+        if not reader.text(prefix + suffix):
+            reader.wrong(prefix + suffix, f"has to be set for AUTH={auth}")
+    hold = reader.read(prefix + "HOLD_SECONDS", _seconds(0, 60))
+    observe = reader.read(prefix + "OBSERVE", _truth)
+    target = Target(
+        name=name,
+        url=url or "",
+        auth=auth or "",
+        username=reader.text(prefix + "USERNAME"),
+        password=Secret(reader.text(prefix + "PASSWORD")),
+        token=Secret(reader.text(prefix + "TOKEN")),
+        caller_secret=Secret(reader.text(prefix + "CALLER_SECRET")),
+    )
+    return target, TargetRules(hold=DEFAULT_HOLD if hold is None else hold, observe=bool(observe))
+
+
+class _Reader:
+    """Reads settings and collects what is wrong with them. No message holds a value of a secret."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = {name: value for name, value in environment.items() if name.startswith("BRIDGE_")}
+        self.errors: list[FieldError] = []
+
+    def wrong(self, name: str, message: str) -> None:
+        self.errors.append(FieldError(name, message))
+
+    def text(self, name: str) -> str:
+        return self._environment.get(name, "").strip()
+
+    def read(self, name: str, convert: Callable[[str], T]) -> T | None:
+        text = self.text(name) or (_DEFAULTS[_general(name)] or "")
+        if not text:
+            self.wrong(name, "has to be set")
+            return None
+        try:
+            return convert(text)
+        except ValueError as error:
+            self.wrong(name, str(error))
+            return None
+
+    def target_names(self) -> list[str]:
+        names = {_split(name)[0] for name in self._environment if name.startswith(TARGET_PREFIX)}
+        return sorted(name.lower() for name in names if _TARGET_NAME.fullmatch(name))
+
+    def refuse_unknown_names(self) -> None:
+        """A misspelt name would be an option silently left off, which for a secret is a door left open."""
+        for name in sorted(self._environment):
+            if not name.startswith(TARGET_PREFIX):
+                if name not in _DEFAULTS:
+                    self.wrong(name, "is no setting of the bridge: misspelt?")
+                continue
+            target, suffix = _split(name)
+            if not _TARGET_NAME.fullmatch(target):
+                self.wrong(name, "a target's name has upper-case letters, digits and single underscores")
+            elif suffix not in _TARGET_FIELDS:
+                self.wrong(name, f"a target has no setting {suffix!r}; it has {', '.join(sorted(_TARGET_FIELDS))}")
+
+
+def _split(name: str) -> tuple[str, str]:
+    target, _, suffix = name.removeprefix(TARGET_PREFIX).rpartition("__")
+    return target, suffix
+
+
+def _general(name: str) -> str:
+    return f"{TARGET_PREFIX}<TARGET>__{_split(name)[1]}" if name.startswith(TARGET_PREFIX) else name
+
+
+def _factories(text: str) -> dict[str, FactoryId]:
+    factories: dict[str, FactoryId] = {}
+    for entry in filter(None, (part.strip() for part in text.split(";"))):
+        alias, equals, arm_id = (part.strip() for part in entry.partition("="))
+        if not equals or not _ALIAS.fullmatch(alias):
+            raise ValueError(f"{entry!r} is not of the form alias=ARM id")
+        if alias.lower() in factories:
+            raise ValueError(f"the alias {alias!r} stands there twice")
+        try:
+            factories[alias.lower()] = FactoryId.parse(arm_id)
+        except ValueError as error:
+            raise ValueError(f"{alias!r} is {error}") from None
+    if not factories:
+        raise ValueError("names no factory")
+    return factories
+
+
+def _store(text: str) -> str:
+    if not text.startswith("sqlite:///") or text == "sqlite:///":
+        raise ValueError("has to be sqlite:///path")
+    return text
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError("has to be an https URL")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("has to be a plain URL: no user, password, query or fragment")
+    if parts.scheme == "http" and not is_loopback(text):
+        raise ValueError("has to be https: http is for loopback only")
+    return text.rstrip("/")
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL's host is this machine: `localhost`, 127.0.0.0/8 or ::1."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def convert(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"has to be {' or '.join(words)}")
+        return text.lower()
+
+    return convert
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in _TRUTH:
+        raise ValueError("has to be true or false")
+    return _TRUTH[text.lower()]
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        if not (text.isascii() and text.isdigit()) or not low <= int(text[:12]) <= high:
+            raise ValueError(f"has to be a whole number from {low} to {high}")
+        return int(text)
+
+    return convert
+
+
+def _seconds(low: int, high: int) -> Callable[[str], timedelta]:
+    def convert(text: str) -> timedelta:
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = -1.0
+        if not low <= seconds <= high:
+            raise ValueError(f"has to be a number of seconds from {low} to {high}")
+        return timedelta(seconds=seconds)
+
+    return convert

@@ -1,0 +1,208 @@
+"""The HTTP API: requests in, documents out, every failure a problem with a stable code (RFC 9457).
+
+Knows nothing of Azure Functions; `function_app.py` hands in plain requests. docs/api.md describes it for callers.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from bridge import http_requests, service, views
+from bridge.app import App, invalid_health
+from bridge.errors import CallerNotAllowed, ConfigInvalid, FieldError, InvalidFields, NotFound, Problem
+from bridge.model import Verdict, WaitRequest, WaitState
+from bridge.ports import WaitFilter
+from bridge.telemetry import Log
+
+CALLER_HEADER: Final = "x-adf-bridge-caller-secret"
+MOST_LISTED: Final = 500
+LISTED: Final = 50
+_HEADER_BYTES: Final = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An HTTP request; header names in lower case."""
+
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    path: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An HTTP response with a JSON body."""
+
+    status: int
+    body: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
+
+
+def answer(call: Callable[[App, Request], Response], get_app: Callable[[], App], request: Request) -> Response:
+    """Answer a call; the only place where an unforeseen error becomes a response."""
+    try:
+        app = get_app()
+    except Problem as problem:
+        return problem_response(problem)
+    try:
+        return call(app, request)
+    except Problem as problem:
+        _note(app.log, problem)
+        return problem_response(problem)
+    except Exception as error:  # noqa: BLE001 - the entry point: logged with its trace, answered without it
+        app.log.failure("call.failed", error, call=call.__name__)
+        return problem_response(Problem("It was logged; nothing was promised. Send the request again."))
+
+
+def _note(log: Log, problem: Problem) -> None:
+    log.warning("call.refused", code=problem.code, status=problem.status, detail=problem.detail)
+
+
+def problem_response(problem: Problem) -> Response:
+    """Return a problem as application/problem+json (https://www.rfc-editor.org/rfc/rfc9457)."""
+    document = {
+        "type": f"urn:adf-bridge:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "code": problem.code,
+        "detail": problem.detail,
+        "errors": [{"field": error.field, "message": error.message} for error in problem.errors],
+    }
+    headers = {}
+    if problem.retry_after is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after.total_seconds())))
+    return Response(problem.status, _dump(document), headers, content_type="application/problem+json")
+
+
+# --- calls ------------------------------------------------------------------------------------------------------------
+
+
+def post_run(app: App, request: Request) -> Response:
+    """`POST /runs`: start a run, optionally with a wait for it."""
+    document = http_requests.load_object(request.body, most=app.config.max_body_bytes)
+    trigger = http_requests.trigger_request(document, request.headers.get("idempotency-key"), app.rules)
+    if trigger.wait is not None:
+        _check_caller(app, trigger.wait, request)
+    started = app.run(service.start_run(trigger, app.rules))
+    headers = {"Idempotent-Replay": "true"} if started.replay else {}
+    return Response(202, started.document, headers)
+
+
+def get_run(app: App, request: Request) -> Response:
+    """`GET /runs/{run_id}`: what the bridge knows of a run."""
+    runs = app.store.find_runs(request.path["run_id"])
+    known = next((run for run in runs if run.key.factory in app.rules.factories.values()), None)
+    if known is None:
+        msg = "The bridge knows no run with this id: nobody waits for it, and it was not started through the bridge."
+        raise NotFound(msg)
+    _, waits = app.store.run(known.key)
+    document = {"run": views.run_document(known, app.rules), "waits": [views.wait_document(wait) for wait in waits]}
+    return Response(200, _dump(document))
+
+
+def post_wait(app: App, request: Request) -> Response:
+    """`POST /waits`: wait for a run that exists."""
+    document = http_requests.load_object(request.body, most=app.config.max_body_bytes)
+    asked = http_requests.run_wait(document, app.rules)
+    _check_caller(app, asked.wait, request)
+    registered = app.run(service.register_wait(asked.key, asked.wait, app.rules))
+    return Response(200, _dump(views.registration_document(registered.run, registered.wait, app.rules)))
+
+
+def get_wait(app: App, request: Request) -> Response:
+    """`GET /waits/{token}`: a wait and its story."""
+    wait = app.store.find_wait(request.path["token"])
+    if wait is None:
+        msg = "No wait has this token."
+        raise NotFound(msg)
+    run, _ = app.store.run(wait.key)
+    document = {
+        "wait": {**views.wait_document(wait), "timeline": views.timeline_document(wait)},
+        "run": views.run_document(run, app.rules) if run is not None else None,
+        "completed": views.completion_document(wait.completion) if wait.completion is not None else None,
+    }
+    return Response(200, _dump(document))
+
+
+def list_waits(app: App, request: Request) -> Response:
+    """`GET /waits?state=&target=&factory=&limit=&cursor=`: waits, the newest first."""
+    factory = request.query.get("factory")
+    which = WaitFilter(
+        state=_word(request, "state", WaitState),
+        target=request.query.get("target", "").lower() or None,
+        factory=http_requests.allowed_factory(factory, app.rules) if factory else None,
+    )
+    waits, cursor = app.store.waits(which, limit=_limit(request), cursor=request.query.get("cursor"))
+    return Response(200, _dump({"waits": [views.wait_document(wait) for wait in waits], "next": cursor}))
+
+
+def delete_wait(app: App, request: Request) -> Response:
+    """`DELETE /waits/{token}`: stop waiting. The run goes on."""
+    wait = app.run(service.withdraw(request.path["token"]))
+    return Response(200, _dump({"wait": views.wait_document(wait)}))
+
+
+def list_events(app: App, request: Request) -> Response:
+    """`GET /events?verdict=&run_id=&limit=`: the last run events and what became of each."""
+    records = app.store.events(
+        verdict=_word(request, "verdict", Verdict), run_id=request.query.get("run_id"), limit=_limit(request)
+    )
+    return Response(200, _dump({"events": [views.event_document(record) for record in records]}))
+
+
+def health(get_app: Callable[[], App], request: Request) -> Response:
+    """`GET /health`: can the bridge do its work, and if not, what is missing? Tells wrong settings, too."""
+    try:
+        get_app()
+    except ConfigInvalid as problem:
+        return Response(503, _dump(invalid_health(problem)))
+    return answer(_health, get_app, request)
+
+
+def _health(app: App, request: Request) -> Response:
+    del request
+    document = app.health()
+    return Response(200 if document["status"] != "failed" else 503, _dump(document))
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+def _check_caller(app: App, wait: WaitRequest, request: Request) -> None:
+    """A target with a caller secret takes waits only from callers that send it. Compared in constant time."""
+    expected = app.config.targets[wait.task.target].caller_secret
+    given = request.headers.get(CALLER_HEADER, "")
+    if expected and not hmac.compare_digest(expected.reveal().encode(), given.encode()[:_HEADER_BYTES]):
+        msg = (
+            f"Send this target's secret in the header {CALLER_HEADER} (`caller_secret` in Airflow's connection)."
+        )
+        raise CallerNotAllowed(msg)
+
+
+def _word(request: Request, name: str, words: type[Any]) -> Any:  # noqa: ANN401 - the enumeration's member
+    text = request.query.get(name)
+    if not text:
+        return None
+    try:
+        return words(text)
+    except ValueError:
+        allowed = ", ".join(word.value for word in words)
+        raise InvalidFields([FieldError(name, f"has to be one of {allowed}")]) from None
+
+
+def _limit(request: Request) -> int:
+    text = request.query.get("limit") or str(LISTED)
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= MOST_LISTED:
+        raise InvalidFields([FieldError("limit", f"has to be a whole number from 1 to {MOST_LISTED}")])
+    return int(text)
+
+
+def _dump(document: Mapping[str, Any]) -> str:
+    return json.dumps(document)

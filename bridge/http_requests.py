@@ -1,0 +1,182 @@
+"""From an HTTP body to a trigger request or a wait request: checked, complete, or refused with every bad field."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Never
+
+from bridge.errors import (
+    BadJson,
+    BodyTooLarge,
+    FactoryNotAllowed,
+    MissingIdempotencyKey,
+    TargetUnknown,
+    TokenMismatch,
+)
+from bridge.fields import Fields, is_unicode, kind_of
+from bridge.model import (
+    FactoryId,
+    Mode,
+    OnAbandon,
+    RunKey,
+    TaskRef,
+    TriggerRequest,
+    WaitRequest,
+    is_run_id,
+)
+from bridge.policy import Rules
+
+# https://learn.microsoft.com/azure/azure-resource-manager/management/azure-subscription-service-limits
+MAX_PARAMETERS: Final = 50
+KEY_CHARS: Final = 255
+PIPELINE_CHARS: Final = 140
+
+
+@dataclass(frozen=True, slots=True)
+class RunWait:
+    """A request to wait for an existing run."""
+
+    key: RunKey
+    wait: WaitRequest
+
+
+def load_object(body: bytes, *, most: int) -> dict[str, Any]:
+    """Parse a body that has to be a JSON object; its size is checked before it is parsed."""
+    if len(body) > most:
+        msg = f"It has {len(body)} bytes; {most} are allowed (BRIDGE_MAX_BODY_BYTES)."
+        raise BodyTooLarge(msg)
+    try:
+        document = json.loads(body, parse_constant=_no_constant)
+    except RecursionError:
+        msg = "It is nested too deeply."
+        raise BadJson(msg) from None
+    except ValueError as error:
+        place = f" at line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        msg = f"It could not be read as UTF-8 JSON{place}. Send an object with Content-Type: application/json."
+        raise BadJson(msg) from None
+    if not isinstance(document, dict):
+        msg = f"It is {kind_of(document)}. Send an object."
+        raise BadJson(msg)
+    return document
+
+
+def _no_constant(name: str) -> Never:
+    msg = f"{name} is not JSON"
+    raise ValueError(msg)
+
+
+def trigger_request(document: Mapping[str, Any], idempotency_key: str | None, rules: Rules) -> TriggerRequest:
+    """Read the body of `POST /runs`."""
+    if not idempotency_key:
+        msg = (
+            "Send the header Idempotency-Key, new for each run that you want and the same when you repeat a request; "
+            "with a wait, it is the wait's token."
+        )
+        raise MissingIdempotencyKey(msg)
+    fields = Fields(document)
+    header = Fields({"Idempotency-Key": idempotency_key})
+    key = header.text("Idempotency-Key", most=KEY_CHARS)
+    header.finish()
+    factory_text = fields.text("factory", most=500)
+    pipeline = fields.text("pipeline", most=PIPELINE_CHARS)
+    fields.check("pipeline", pipeline, _is_segment, "is no pipeline's name")
+    parameters = _parameters(fields)
+    wait = _wait(fields.nested("wait")) if fields.has("wait") else None
+    fields.no_others()
+    fields.finish()
+    if wait is not None:
+        _check_target(wait, rules)
+        if wait.task.token != key:
+            msg = (
+                f"The Idempotency-Key has to be the token of wait.task, {wait.task.token}. "
+                "Bridge and caller compute it alike (docs/api.md, Tokens)."
+            )
+            raise TokenMismatch(msg)
+    return TriggerRequest(
+        idempotency_key=key,
+        body_hash=body_hash(document),
+        factory=allowed_factory(factory_text, rules),
+        pipeline=pipeline,
+        parameters=parameters,
+        wait=wait,
+    )
+
+
+def run_wait(document: Mapping[str, Any], rules: Rules) -> RunWait:
+    """Read the body of `POST /waits`."""
+    fields = Fields(document)
+    factory_text = fields.text("factory", most=500)
+    run_id = fields.text("run_id")
+    fields.check("run_id", run_id, is_run_id, "is no run id")
+    wait = _wait(fields)
+    fields.finish()
+    _check_target(wait, rules)
+    return RunWait(RunKey(allowed_factory(factory_text, rules), run_id), wait)
+
+
+def body_hash(document: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a body's canonical JSON: the order of its keys does not matter."""
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def allowed_factory(text: str, rules: Rules) -> FactoryId:
+    """Return the factory of an alias or ARM id, or refuse it."""
+    factory = rules.factory(text)
+    if factory is None:
+        known = ", ".join(sorted(rules.factories))
+        msg = f"Name one of these, or have an operator add it to BRIDGE_FACTORIES: {known}."
+        raise FactoryNotAllowed(msg)
+    return factory
+
+
+def _check_target(wait: WaitRequest, rules: Rules) -> None:
+    if wait.task.target not in rules.targets:
+        msg = (
+            "Check `target` in the Airflow connection of the bridge, or have an operator add "
+            "BRIDGE_AIRFLOW__<TARGET>__URL to the bridge's settings."
+        )
+        raise TargetUnknown(msg)
+
+
+def _parameters(fields: Fields) -> Mapping[str, Any]:
+    parameters = fields.json_object("parameters")
+    if len(parameters) > MAX_PARAMETERS:
+        fields.wrong("parameters", f"has {len(parameters)} entries; a pipeline has at most {MAX_PARAMETERS}")
+    if not is_unicode(json.dumps(parameters, ensure_ascii=False)):
+        fields.wrong("parameters", "holds half a surrogate pair, which is no text")
+    return parameters
+
+
+def _wait(fields: Fields) -> WaitRequest:
+    target = fields.text("target").lower()
+    mode = fields.one_of("mode", Mode)
+    task = fields.nested("task")
+    reference = TaskRef(
+        target=target,
+        dag_id=_segment(task, "dag_id"),
+        run_id=_segment(task, "run_id"),
+        task_id=_segment(task, "task_id"),
+        map_index=task.whole("map_index", low=-1),
+        try_number=task.whole("try_number", low=0),
+        task_instance_id=task.optional_text("task_instance_id", most=64),
+        nonce=task.text("nonce", most=128),
+    )
+    deadline = fields.time("deadline")
+    on_abandon = fields.one_of("on_abandon", OnAbandon, default=OnAbandon.LEAVE)
+    task.no_others()
+    return WaitRequest(task=reference, mode=mode, deadline=deadline, on_abandon=on_abandon)
+
+
+def _segment(fields: Fields, name: str) -> str:
+    """Read a name that becomes part of a path of Airflow's API, which cannot address one with a slash in it."""
+    value = fields.text(name)
+    fields.check(name, value, _is_segment, "must not be '.' or '..' or hold '/': Airflow's API cannot address it")
+    return value
+
+
+def _is_segment(text: str) -> bool:
+    return text not in (".", "..") and "/" not in text and "\\" not in text

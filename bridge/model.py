@@ -1,0 +1,409 @@
+"""The values the bridge thinks in: runs, run events, waits, completions. Frozen, and free of any I/O.
+
+ADF's and Airflow's own words are kept. Times are aware UTC. A row (`Run`, `Wait`, `StartRequest`, `Breaker`) carries
+`version`, the store's compare-and-set tag: 0 means "not stored yet", anything else is opaque to everyone but the store.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from bridge.token import canonical_task, token_of_canonical
+
+JsonObject = Mapping[str, Any]
+
+_ARM_FACTORY: Final = re.compile(
+    r"/subscriptions/(?P<subscription>[^/]+)/resourceGroups/(?P<group>[^/]+)"
+    r"/providers/Microsoft\.DataFactory/factories/(?P<name>[^/]+)/?",
+    re.IGNORECASE,
+)
+# ADF's run ids are GUIDs; anything that could change a URL's path is refused before it gets near one.
+_RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+
+class RunStatus(StrEnum):
+    """The status of a pipeline run, in ADF's spelling.
+
+    https://learn.microsoft.com/rest/api/datafactory/pipeline-runs/get
+    """
+
+    QUEUED = "Queued"
+    IN_PROGRESS = "InProgress"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELING = "Canceling"
+    CANCELLED = "Cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a run in this status has ended for good."""
+        return self in _TERMINAL
+
+    @classmethod
+    def spelled(cls, text: str) -> RunStatus | None:
+        """Return the status of a vendor's spelling (any case, `Canceled`, `Cancelling`), or None if it is unknown."""
+        return _SPELLINGS.get(text.lower())
+
+
+_SPELLINGS: Final = {
+    **{status.value.lower(): status for status in RunStatus},
+    "canceled": RunStatus.CANCELLED,
+    "cancelling": RunStatus.CANCELING,
+}
+_TERMINAL: Final = frozenset({RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED})
+
+
+class Outcome(StrEnum):
+    """What a task may be told. These are the options of a parked task, fixed from the first release on.
+
+    Adding one later would leave tasks that are parked at that moment without it.
+    """
+
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+    EXPIRED = "Expired"
+    UNKNOWN = "Unknown"
+
+
+class Mode(StrEnum):
+    """How a completion reaches a task."""
+
+    RESUME = "resume"
+
+
+class OnAbandon(StrEnum):
+    """What becomes of the run when nobody waits for it any more."""
+
+    LEAVE = "leave"
+    CANCEL = "cancel"
+
+
+class WaitState(StrEnum):
+    """Where a wait stands. Everything but `open` and `due` is final."""
+
+    OPEN = "open"  # the run goes on
+    DUE = "due"  # the completion is decided and has to be delivered
+    DELIVERED = "delivered"  # Airflow has it
+    INLINE = "inline"  # the run had ended when the wait was registered: the answer was the completion
+    STALE = "stale"  # the task instance is no longer that try
+    OVERRIDDEN = "overridden"  # a person, or Airflow itself, ended the task first
+    GONE = "gone"  # Airflow does not know the task any more
+    EXPIRED = "expired"  # the deadline passed and the completion could not be delivered
+    WITHDRAWN = "withdrawn"  # the caller stopped waiting
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more can happen to a wait in this state."""
+        return self not in (WaitState.OPEN, WaitState.DUE)
+
+
+class Verdict(StrEnum):
+    """What became of a run event."""
+
+    MATCHED = "matched"  # ADF confirmed the end of a run that somebody waits for
+    NOTED = "noted"  # a status that is no end, of a run that somebody waits for
+    PARKED = "parked"  # nobody waits for that run (yet); kept for a wait that registers later
+    DUPLICATE = "duplicate"  # the run's end was known
+    UNCONFIRMED = "unconfirmed"  # ADF says that the run has not ended
+    UNVERIFIED = "unverified"  # ADF could not be asked; asked again later
+    UNKNOWN_STATUS = "unknown-status"
+    MALFORMED = "malformed"
+    REJECTED = "rejected"  # a factory that is not on the allow-list
+
+
+@dataclass(frozen=True, slots=True)
+class FactoryId:
+    """The ARM id of a data factory. ARM ids compare without regard to case; `arm_id` keeps the spelling."""
+
+    key: str
+    arm_id: str = field(compare=False)
+
+    @classmethod
+    def parse(cls, text: str) -> FactoryId:
+        """Parse `/subscriptions/S/resourceGroups/G/providers/Microsoft.DataFactory/factories/F`; raise ValueError."""
+        match = _ARM_FACTORY.fullmatch(text)
+        if match is None:
+            msg = (
+                "not the ARM id of a data factory "
+                "(/subscriptions/…/resourceGroups/…/providers/Microsoft.DataFactory/factories/…)"
+            )
+            raise ValueError(msg)
+        arm_id = text.rstrip("/")
+        return cls(key=arm_id.lower(), arm_id=arm_id)
+
+    @property
+    def subscription_id(self) -> str:
+        """The subscription's id."""
+        return self._part("subscription")
+
+    @property
+    def resource_group(self) -> str:
+        """The resource group's name."""
+        return self._part("group")
+
+    @property
+    def name(self) -> str:
+        """The factory's name."""
+        return self._part("name")
+
+    def _part(self, name: str) -> str:
+        match = _ARM_FACTORY.fullmatch(self.arm_id)
+        assert match is not None  # noqa: S101 - parse() checked it
+        return match[name]
+
+
+def is_run_id(text: str) -> bool:
+    """Whether a text may be a run id: 1 to 128 letters, digits, `-`, `_`, `.`."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class RunKey:
+    """Names one pipeline run. Run ids of two factories never mix."""
+
+    factory: FactoryId
+    run_id: str
+
+    @property
+    def monitor_url(self) -> str:
+        """The run's page in ADF's monitor, the same link that Airflow's own provider shows."""
+        return f"https://adf.azure.com/en-us/monitoring/pipelineruns/{self.run_id}?factory={self.factory.arm_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRef:
+    """One try of one Airflow task instance on one target. `map_index` is -1 for a task that is not mapped."""
+
+    target: str
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+    task_instance_id: str | None
+    nonce: str
+
+    @property
+    def token(self) -> str:
+        """The name of the wait of this try."""
+        canonical = canonical_task(
+            target=self.target,
+            dag_id=self.dag_id,
+            run_id=self.run_id,
+            task_id=self.task_id,
+            map_index=self.map_index,
+            try_number=self.try_number,
+            task_instance_id=self.task_instance_id,
+            nonce=self.nonce,
+        )
+        return token_of_canonical(canonical)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedActivity:
+    """The activity that made a run fail, with ADF's own error."""
+
+    name: str
+    type: str
+    error_code: str | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A pipeline run as the bridge knows it. `status` comes from ADF only; `hint` is what events claimed."""
+
+    key: RunKey
+    pipeline: str | None = None
+    status: RunStatus | None = None
+    read_at: datetime | None = None
+    reads: int = 0
+    hint: RunStatus | None = None
+    hint_at: datetime | None = None
+    run_start: datetime | None = None
+    run_end: datetime | None = None
+    message: str | None = None
+    failed_activity: FailedActivity | None = None
+    created_at: datetime | None = None
+    version: int = 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether ADF itself said that the run has ended."""
+        return self.status is not None and self.status.is_terminal
+
+
+@dataclass(frozen=True, slots=True)
+class RunReading:
+    """What one read of a run from ADF said. `status_text` is ADF's spelling when it is none that we know."""
+
+    status: RunStatus | None
+    status_text: str
+    pipeline: str | None = None
+    run_start: datetime | None = None
+    run_end: datetime | None = None
+    message: str | None = None
+    failed_activity: FailedActivity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What is told to Airflow about a wait; serialised as `completion/v1` everywhere."""
+
+    token: str
+    status: Outcome
+    key: RunKey
+    pipeline: str | None = None
+    run_start: datetime | None = None
+    run_end: datetime | None = None
+    message: str | None = None
+    failed_activity: FailedActivity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """One line of a wait's story: when, what (a stable word), and a sentence for a person."""
+
+    at: datetime
+    what: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """One try of one Airflow task that waits for one run. The row is its own outbox: state, attempts, due time."""
+
+    token: str
+    key: RunKey
+    task: TaskRef
+    mode: Mode
+    deadline: datetime
+    on_abandon: OnAbandon
+    registered_at: datetime
+    state: WaitState = WaitState.OPEN
+    due_at: datetime | None = None
+    attempts: int = 0
+    failures: int = 0
+    checks: int = 0
+    seen_running_at: datetime | None = None
+    seen_waiting_at: datetime | None = None
+    missing_since: datetime | None = None
+    sent_at: datetime | None = None
+    completion: Completion | None = None
+    timeline: tuple[TimelineEntry, ...] = ()
+    version: int = 0
+
+    def told(self, at: datetime, what: str, detail: str = "") -> Wait:
+        """Return the wait with one more line in its story (the first and the newest lines are kept)."""
+        lines = (*self.timeline, TimelineEntry(at, what, detail))
+        if len(lines) > TIMELINE_LINES:
+            lines = (*lines[:TIMELINE_HEAD], *lines[TIMELINE_HEAD + 1 :])
+        return replace(self, timeline=lines)
+
+
+TIMELINE_LINES: Final = 60
+TIMELINE_HEAD: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """A statement that a run changed status. A hint: nothing is completed before ADF was asked."""
+
+    id: str
+    source: str
+    type: str
+    factory: FactoryId
+    run_id: str
+    status: RunStatus
+    parent_run_id: str | None = None
+    pipeline: str | None = None
+
+    @property
+    def key(self) -> RunKey:
+        """The run that the event speaks of."""
+        return RunKey(self.factory, self.run_id)
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """A received event and what became of it, as `GET /events` shows it. Never holds the event's payload."""
+
+    id: str
+    received_at: datetime
+    verdict: Verdict
+    reason: str
+    source: str = ""
+    type: str = ""
+    factory: str = ""
+    run_id: str = ""
+    status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitRequest:
+    """What a caller asks for when it wants a task completed."""
+
+    task: TaskRef
+    mode: Mode
+    deadline: datetime
+    on_abandon: OnAbandon = OnAbandon.LEAVE
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerRequest:
+    """What a caller asks for when it wants a run started. `body_hash` fences the idempotency key."""
+
+    idempotency_key: str
+    body_hash: str
+    factory: FactoryId
+    pipeline: str
+    parameters: JsonObject
+    wait: WaitRequest | None = None
+
+
+class StartState(StrEnum):
+    """Where a trigger request stands."""
+
+    STARTING = "starting"  # createRun may be under way
+    STARTED = "started"  # a run answers to this key
+    UNKNOWN = "unknown"  # createRun's outcome could not be found out; never started again
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """The idempotency record of a trigger request. Holds a hash of the body, never the body."""
+
+    idempotency_key: str
+    body_hash: str
+    state: StartState
+    factory: FactoryId
+    pipeline: str
+    received_at: datetime
+    lease_until: datetime
+    run_id: str | None = None
+    answer: str | None = None  # the first answer's JSON, replayed to the letter
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """Whether a target or a factory may be called at all; shared by all instances through the store."""
+
+    name: str  # "target:<name>" or "factory:<key>"
+    reason: str = ""
+    detail: str = ""
+    failures: int = 0
+    since: datetime | None = None
+    probe_at: datetime | None = None
+    version: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are held back (but for one probe whenever `probe_at` has come)."""
+        return self.probe_at is not None

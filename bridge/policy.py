@@ -1,0 +1,132 @@
+"""The numbers: how long, how often, how much. Pure functions that return values and never sleep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from bridge.model import FactoryId, Wait
+
+# Airflow fails a try that is resumed within about a second of parking, and nothing in its API says when a task parked.
+DEFAULT_HOLD: Final = timedelta(seconds=5)
+# A wait that was registered this long ago and is found parked at first sight has parked long since.
+SETTLED_AFTER: Final = timedelta(seconds=15)
+
+# A task that is not parked yet (it is between registering its wait and parking): asked again after these, then CAP.
+NOT_PARKED_DELAYS: Final = tuple(timedelta(seconds=s) for s in (1, 2, 5, 10, 15, 30))
+NOT_PARKED_CAP: Final = timedelta(seconds=60)
+
+BACKOFF_FIRST: Final = timedelta(seconds=2)
+BACKOFF_CAP: Final = timedelta(minutes=5)
+RETRY_AFTER_CAP: Final = timedelta(minutes=15)
+
+# How long an instance that took up a delivery has it for itself; longer than all its calls' time-outs together.
+DELIVERY_LEASE: Final = timedelta(seconds=60)
+# A task that Airflow does not know is looked for this long before the wait is closed as gone.
+MISSING_GRACE: Final = timedelta(minutes=10)
+# After its deadline a completion is still offered for this long, then the wait closes as expired.
+DELIVERY_GRACE: Final = timedelta(hours=1)
+
+# An open wait whose run's end was claimed, not confirmed: ADF is asked again after a sweep interval, then less often.
+CHECK_CAP: Final = timedelta(hours=1)
+# Events for one run cause at most one read of ADF in this time; the rest is left to the next check.
+READ_SPACING: Final = timedelta(seconds=1)
+
+# A createRun call is over after this, whatever became of it.
+START_LEASE: Final = timedelta(seconds=60)
+
+MESSAGE_CHARS: Final = 4_000
+MAX_DEADLINE: Final = timedelta(days=45)  # ADF keeps a run's history for 45 days
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRules:
+    """What the pure core must know of a target."""
+
+    hold: timedelta = DEFAULT_HOLD
+    observe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The configured part of the policy, the same for every use case."""
+
+    factories: Mapping[str, FactoryId] = field(default_factory=dict)
+    targets: Mapping[str, TargetRules] = field(default_factory=dict)
+    sweep: timedelta = timedelta(seconds=60)
+    inline: timedelta = timedelta(seconds=10)
+    retention: timedelta = timedelta(days=30)
+
+    def factory(self, text: str) -> FactoryId | None:
+        """Return the allowed factory of an alias or an ARM id, or None."""
+        by_alias = self.factories.get(text.lower())
+        if by_alias is not None:
+            return by_alias
+        return next((known for known in self.factories.values() if known.key == text.rstrip("/").lower()), None)
+
+    def alias(self, factory: FactoryId) -> str:
+        """Return a factory's alias, or its name when it has none any more."""
+        return next((alias for alias, known in self.factories.items() if known == factory), factory.name)
+
+
+def backoff(failures: int, jitter: float) -> timedelta:
+    """Return how long to wait after so many failures in a row: doubling from 2 s, capped at 5 min.
+
+    `jitter` in [0, 1) spreads the answer over the upper half, so that waits do not come back in step.
+    """
+    doublings = min(max(failures - 1, 0), 16)
+    full = min(BACKOFF_FIRST * (1 << doublings), BACKOFF_CAP)
+    return full / 2 + full / 2 * jitter
+
+
+def retry_after(header: str | None, now: datetime) -> timedelta | None:
+    """Read a Retry-After header, seconds or a date (RFC 9110 §10.2.3), clamped to 0 … 15 min; None if unreadable."""
+    if header is None or not header.strip():
+        return None
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        return min(timedelta(seconds=int(text[:9])), RETRY_AFTER_CAP)
+    try:
+        when = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return min(max(when - now, timedelta(0)), RETRY_AFTER_CAP)
+
+
+def later(now: datetime, *, failures: int, asked: timedelta | None, jitter: float) -> datetime:
+    """Return when to try again: never before the peer asked us to, and never in step with the others."""
+    wait = backoff(failures, jitter)
+    return now + (max(asked, wait) if asked is not None else wait)
+
+
+def not_parked_again(now: datetime, looks: int) -> datetime:
+    """Return when to look again at a task that has not parked yet, after `looks` earlier looks."""
+    return now + (NOT_PARKED_DELAYS[looks] if looks < len(NOT_PARKED_DELAYS) else NOT_PARKED_CAP)
+
+
+def deliver_from(wait: Wait, seen_waiting_at: datetime, hold: timedelta) -> datetime:
+    """Return the earliest time at which a task that was first seen parked at `seen_waiting_at` may be resumed.
+
+    A task found parked at first sight, long after its wait was registered, has settled; one that was seen running
+    before, or that registered a moment ago, may have parked just now.
+    """
+    settled = wait.seen_running_at is None and seen_waiting_at - wait.registered_at >= SETTLED_AFTER
+    return seen_waiting_at if settled else seen_waiting_at + hold
+
+
+def next_check(now: datetime, checks: int, sweep: timedelta) -> datetime:
+    """Return when to ask ADF again about a run whose end was claimed but not confirmed."""
+    return now + min(sweep * (1 << min(checks, 10)), CHECK_CAP)
+
+
+def cut(text: str | None, limit: int = MESSAGE_CHARS) -> str | None:
+    """Cut a text at a code point so that it has at most `limit` characters, and say that it was cut."""
+    if text is None or len(text) <= limit:
+        return text
+    tail = " … (cut; the monitor link shows all of it)"
+    return text[: limit - len(tail)] + tail

@@ -1,0 +1,226 @@
+"""What the core needs of the world, as narrow protocols. Fakes with state, simulators and adapters all fit them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from bridge.model import (
+    Breaker,
+    Completion,
+    EventRecord,
+    FactoryId,
+    FailedActivity,
+    JsonObject,
+    Run,
+    RunKey,
+    RunReading,
+    StartRequest,
+    TaskRef,
+    Verdict,
+    Wait,
+    WaitState,
+)
+
+
+class RefusalKind(StrEnum):
+    """Why a peer (Airflow or ADF) did not do what it was asked; status codes are sorted into these at the edge."""
+
+    UNAUTHENTICATED = "unauthenticated"  # 401, after the credential was renewed once
+    FORBIDDEN = "forbidden"  # 403
+    NOT_FOUND = "not-found"  # 404
+    CONFLICT = "conflict"  # 409
+    INVALID = "invalid"  # 400, 422 and other 4xx: asking again in the same words is no use
+    THROTTLED = "throttled"  # 429, and 503 with Retry-After: surely not applied
+    UNAVAILABLE = "unavailable"  # 5xx, time-out, connection lost: may have been applied
+    UNREACHABLE = "unreachable"  # the connection could not be made: surely not applied
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A peer's refusal: its kind, a sentence that holds no secret, and what it asked for in Retry-After."""
+
+    kind: RefusalKind
+    detail: str
+    retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a parked task was answered: whose it is (`token`, None for a person's), who gave it, and when."""
+
+    token: str | None = None
+    by: str | None = None
+    at: datetime | None = None
+    chosen: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """What Airflow says of a task instance: its state in Airflow's words, which try it is, and what it was answered.
+
+    An answer may be an older try's: Airflow keeps it until the next try parks.
+    """
+
+    state: str | None
+    try_number: int
+    task_instance_id: str | None
+    ended_at: datetime | None = None
+    answer: Answer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The peer said yes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """ADF's answer to createRun."""
+
+    run_id: str
+
+
+class Clock(Protocol):
+    """Time, in aware UTC."""
+
+    def now(self) -> datetime:
+        """Return the time."""
+        ...
+
+    def sleep_until(self, when: datetime) -> None:
+        """Return when it is `when`."""
+        ...
+
+
+class Random(Protocol):
+    """Randomness for jitter."""
+
+    def fraction(self) -> float:
+        """Return a number in [0, 1)."""
+        ...
+
+
+class Adf(Protocol):
+    """Azure Data Factory. Never raises for what ADF answers or does not answer."""
+
+    def create_run(self, factory: FactoryId, pipeline: str, parameters: JsonObject) -> Started | Refusal:
+        """Start a run, sending exactly one createRun request."""
+        ...
+
+    def read_run(self, key: RunKey) -> RunReading | Refusal:
+        """Read one run."""
+        ...
+
+    def failed_activity(self, key: RunKey, run: RunReading) -> FailedActivity | None:
+        """Read which activity made a run fail; None when ADF does not say or cannot be asked."""
+        ...
+
+    def check(self, factory: FactoryId) -> Refusal | None:
+        """Try the cheapest read that needs the bridge's permissions."""
+        ...
+
+
+class Airflow(Protocol):
+    """The Airflow deployments, by target name. Never raises for what Airflow answers or does not answer."""
+
+    def read_task(self, task: TaskRef) -> TaskView | Refusal:
+        """Read the task instance and its answer: the fence."""
+        ...
+
+    def resume(self, task: TaskRef, completion: Completion) -> Accepted | Refusal:
+        """Answer the parked task with a completion."""
+        ...
+
+    def check(self, target: str) -> Refusal | None:
+        """Try the cheapest read that needs the bridge's permissions."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WaitFilter:
+    """Which waits to list; None means any."""
+
+    state: WaitState | None = None
+    target: str | None = None
+    factory: FactoryId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A hint that a wait is due: the row itself has to be read again."""
+
+    token: str
+    due_at: datetime
+
+
+class Store(Protocol):
+    """The bridge's memory. A run and its waits share a partition and change in one transaction.
+
+    Every method may raise StoreUnavailable. `put` and `save_*` compare-and-set by each row's `version`
+    (0: must not exist) and raise StoreConflict, changing nothing, when any row was changed by somebody else.
+    They return the rows with their new versions.
+    """
+
+    def run(self, key: RunKey) -> tuple[Run | None, tuple[Wait, ...]]:
+        """Return a run's row and the rows of all its waits, as one consistent reading."""
+        ...
+
+    def find_runs(self, run_id: str) -> Sequence[Run]:
+        """Return the rows of that run id, of any factory."""
+        ...
+
+    def find_wait(self, token: str) -> Wait | None:
+        """Return the wait of a token."""
+        ...
+
+    def put(self, run: Run | None, waits: Sequence[Wait]) -> tuple[Run | None, tuple[Wait, ...]]:
+        """Write rows of one run in one transaction."""
+        ...
+
+    def due(self, target: str, *, before: datetime, limit: int) -> Sequence[Due]:
+        """Return hints to a target's waits that are due, the oldest first."""
+        ...
+
+    def waits(self, which: WaitFilter, *, limit: int, cursor: str | None) -> tuple[Sequence[Wait], str | None]:
+        """Return a page of waits, newest first, and the cursor of the next page."""
+        ...
+
+    def request(self, idempotency_key: str) -> StartRequest | None:
+        """Return the record of a trigger request."""
+        ...
+
+    def save_request(self, record: StartRequest) -> StartRequest:
+        """Write the record of a trigger request."""
+        ...
+
+    def drop_request(self, record: StartRequest) -> None:
+        """Forget a request that was refused before anything was started."""
+        ...
+
+    def record_event(self, record: EventRecord) -> None:
+        """Remember what became of an event; the list is capped and old entries go."""
+        ...
+
+    def events(self, *, verdict: Verdict | None, run_id: str | None, limit: int) -> Sequence[EventRecord]:
+        """Return the newest event records first."""
+        ...
+
+    def breaker(self, name: str) -> Breaker:
+        """Return a breaker's row, closed and with version 0 when there is none."""
+        ...
+
+    def save_breaker(self, breaker: Breaker) -> Breaker:
+        """Write a breaker's row."""
+        ...
+
+    def breakers(self) -> Sequence[Breaker]:
+        """Return all breakers' rows."""
+        ...
+
+    def check(self) -> None:
+        """Write and read something; raise StoreUnavailable when that fails."""
+        ...

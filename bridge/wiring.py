@@ -1,0 +1,93 @@
+"""The composition root: reads the settings, chooses the adapters, and puts the app together at its first use."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bridge import commands, config
+from bridge.app import App
+from bridge.errors import ConfigInvalid
+from bridge.executor import Executor, Sleepers, World, pass_by
+from bridge.telemetry import Log
+
+_lock = threading.Lock()
+_app: App | None = None
+_refused: str | None = None
+
+
+class SystemClock:
+    """The real time."""
+
+    def now(self) -> datetime:
+        """Return the time in UTC."""
+        return datetime.now(UTC)
+
+    def sleep_until(self, when: datetime) -> None:
+        """Sleep until then; it may be past already."""
+        time.sleep(max(0.0, (when - self.now()).total_seconds()))
+
+
+class SystemRandom:
+    """Randomness for jitter; nothing secret hangs on it."""
+
+    def fraction(self) -> float:
+        """Return a number in [0, 1)."""
+        return random.random()  # noqa: S311 - jitter is no cryptography
+
+
+def get_app() -> App:
+    """Return the process's app, made at the first call. Wrong settings raise ConfigInvalid, at every call anew."""
+    global _app  # noqa: PLW0603 - one per process is the point
+    with _lock:
+        if _app is None:
+            _app = _checked_build()
+        return _app
+
+
+def _checked_build() -> App:
+    global _refused  # noqa: PLW0603 - what was logged once is not logged at every call
+    try:
+        return build(config.load(os.environ))
+    except ConfigInvalid as problem:
+        if problem.detail != _refused:
+            _refused = problem.detail
+            Log().warning("config.invalid", detail=problem.detail)
+        raise
+
+
+def build(settings: config.Config, *, reach: Callable[[commands.Point], None] = pass_by) -> App:
+    """Put an app together; an adapter's library is imported here at the earliest."""
+    from bridge.adapters.adf import DataFactory
+    from bridge.adapters.airflow_rest import AirflowRest
+    from bridge.adapters.sqlite_store import SqliteStore
+
+    # The SDKs log every request's URL at INFO.
+    for chatty in ("azure", "urllib3"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    log = Log(settings.secrets())
+    world = World(
+        clock=SystemClock(),
+        random=SystemRandom(),
+        store=SqliteStore(Path(settings.store.removeprefix("sqlite:///")), retention=settings.rules.retention),
+        adf=DataFactory(endpoint=settings.adf_endpoint, token=settings.adf_token),
+        airflow=AirflowRest(settings.targets),
+    )
+    threads = _threads()
+    executor = Executor(world, sleepers=Sleepers(max(1, threads // 4)), reach=reach, tell=log.story)
+    return App(settings, world, executor, log, threads=threads)
+
+
+def _threads() -> int:
+    """Return how many threads the Functions worker runs sync functions in.
+
+    https://learn.microsoft.com/azure/azure-functions/python-scale-performance-reference
+    """
+    text = os.environ.get("PYTHON_THREADPOOL_THREAD_COUNT", "")
+    return int(text) if text.isdigit() and int(text) > 0 else min(32, (os.cpu_count() or 1) + 4)

@@ -1,0 +1,71 @@
+"""Every binding of the Function app, and nothing else. What they do is told in `bridge.http_api` and `bridge.app`."""
+
+from __future__ import annotations
+
+import azure.functions as func
+
+from bridge import azure_http, http_api
+from bridge.wiring import get_app
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
+
+
+@app.event_grid_trigger(arg_name="event")
+def run_event(event: str) -> None:
+    """A run changed status, says Event Grid (CloudEvents 1.0 or Event Grid schema)."""
+    get_app().receive(event)
+
+
+@app.timer_trigger(arg_name="timer", schedule="*/15 * * * * *", use_monitor=False)
+def tick(timer: func.TimerRequest) -> None:
+    """Deliver what is due, ask ADF again where an end was not confirmed, expire deadlines."""
+    del timer
+    get_app().tick()
+
+
+@app.route("runs", methods=["POST"])
+def trigger_run(req: func.HttpRequest) -> func.HttpResponse:
+    """Start a pipeline run, optionally with a wait for it."""
+    return azure_http.answer(http_api.post_run, req)
+
+
+@app.route("runs/{run_id}", methods=["GET"])
+def get_run(req: func.HttpRequest) -> func.HttpResponse:
+    """Show what the bridge knows of a run."""
+    return azure_http.answer(http_api.get_run, req)
+
+
+@app.route("waits", methods=["POST"])
+def register_wait(req: func.HttpRequest) -> func.HttpResponse:
+    """Wait for a run that exists."""
+    return azure_http.answer(http_api.post_wait, req)
+
+
+@app.route("waits", methods=["GET"])
+def list_waits(req: func.HttpRequest) -> func.HttpResponse:
+    """List waits."""
+    return azure_http.answer(http_api.list_waits, req)
+
+
+@app.route("waits/{token}", methods=["GET"])
+def get_wait(req: func.HttpRequest) -> func.HttpResponse:
+    """Show a wait and its story."""
+    return azure_http.answer(http_api.get_wait, req)
+
+
+@app.route("waits/{token}", methods=["DELETE"])
+def delete_wait(req: func.HttpRequest) -> func.HttpResponse:
+    """Stop waiting."""
+    return azure_http.answer(http_api.delete_wait, req)
+
+
+@app.route("events", methods=["GET"])
+def list_events(req: func.HttpRequest) -> func.HttpResponse:
+    """List the last run events and what became of each."""
+    return azure_http.answer(http_api.list_events, req)
+
+
+@app.route("health", methods=["GET"])
+def health(req: func.HttpRequest) -> func.HttpResponse:
+    """Tell whether the bridge can do its work."""
+    return azure_http.health(req)

@@ -1,0 +1,1 @@
+"""What makes functions run: one module per trigger type."""

@@ -1,0 +1,1 @@
+"""The Function app inside Microsoft's worker library."""

@@ -1,0 +1,1 @@
+"""Everything together, with a real Airflow."""
