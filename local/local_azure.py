@@ -157,11 +157,11 @@ class LocalAzure:
         """
         settings = {
             "FUNCTIONS_WORKER_RUNTIME": "python",
+            "PYTHON_THREADPOOL_THREAD_COUNT": "32",
             "BRIDGE_FACTORIES": f"{FACTORY_ALIAS}={FACTORY_ID}",
             "BRIDGE_STORE": self._store,
             "BRIDGE_ADF_ENDPOINT": self.adf.url,
             "BRIDGE_ADF_TOKEN": self.adf_token,
-            "BRIDGE_TOPIC_ENDPOINT": self._topic_endpoint,
         }
         for name, target in self.airflow.items():
             prefix = f"BRIDGE_AIRFLOW__{name.upper()}__"

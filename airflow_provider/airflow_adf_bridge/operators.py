@@ -176,6 +176,7 @@ class AdfBridgeRunPipelineOperator(BaseOperator):
         """Draw a nonce, keep it where the bridge can read it, and name this try."""
         nonce = new_nonce()
         ti.xcom_push(key="adf_bridge_nonce", value=nonce)
+        ti.xcom_push(key=MONITOR_URL_KEY, value="")  # looked for when the task ends, even if no run was ever started
         identity = getattr(ti, "id", None)
         return TaskTry(
             target=self.hook.target,
@@ -248,8 +249,8 @@ def _refuse_foreign(**arguments: object) -> None:
     """Refuse arguments of Airflow's own operator that would silently mean something else here."""
     if arguments.pop("azure_data_factory_conn_id") is not None:
         raise AdfBridgeConfigurationError(
-            "azure_data_factory_conn_id has no use here: the bridge holds the rights on the factory. Remove it, and name "
-            "the connection to the bridge in adf_bridge_conn_id."
+            "azure_data_factory_conn_id has no use here: the bridge holds the rights on the factory. Remove it, and "
+            "name the connection to the bridge in adf_bridge_conn_id."
         )
     if asked := [name for name, value in arguments.items() if value]:
         raise AdfBridgeConfigurationError(f"The bridge cannot rerun from a failure yet: remove {', '.join(asked)}.")
@@ -258,8 +259,8 @@ def _refuse_foreign(**arguments: object) -> None:
 def _refuse_slash(run_id: str) -> None:
     if "/" in run_id:
         raise AdfBridgeConfigurationError(
-            f"Airflow's REST API cannot address the DAG run id {run_id!r}, for its slash: the bridge could not resume this "
-            "task. No run was started. Trigger the DAG under another run id."
+            f"Airflow's REST API cannot address the DAG run id {run_id!r}, for its slash: the bridge could not "
+            "resume this task. No run was started. Trigger the DAG under another run id."
         )
 
 

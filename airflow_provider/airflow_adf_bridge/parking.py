@@ -36,8 +36,8 @@ def parked(
 ) -> BaseException:
     """Ask Airflow for an answer, and return what to raise in order to leave the worker until it is there.
 
-    `execute_complete(context, event, wait)` runs when an answer came, or `timeout` is over. `subject` must not vary between
-    tries: Airflow keeps the one of the first. An answer to an earlier try is forgotten by this.
+    `execute_complete(context, event, wait)` runs when an answer came, or `timeout` is over. `subject` must not vary
+    between tries: Airflow keeps the one of the first. An answer to an earlier try is forgotten by this.
     """
     from airflow.sdk.exceptions import TaskAwaitingInput  # noqa: PLC0415 (absent before 3.3)
     from airflow.sdk.execution_time.hitl import upsert_hitl_detail  # noqa: PLC0415

@@ -60,13 +60,20 @@ def application(factories: Factories, folder: PipelineFolder, topic: Topic | Non
     return app
 
 
+def _factory(value: str) -> Factory:
+    try:
+        return Factory.from_id(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local.adf", description="Data Factory on this machine.")
     parser.add_argument("--port", type=int, default=0, help="the port to listen on; 0 takes a free one")
     parser.add_argument("--pipelines", type=Path, required=True, help="the folder with the pipelines' JSON files")
     parser.add_argument("--token", required=True, help="the bearer token that callers must send")
     parser.add_argument(
-        "--factory", type=Factory.from_id, action="append", required=True, help="a factory's ARM id (repeatable)"
+        "--factory", type=_factory, action="append", required=True, help="a factory's ARM id (repeatable)"
     )
     parser.add_argument("--topic-endpoint", help="the Event Grid topic for run events; without it none are sent")
     parser.add_argument("--topic-key", default="", help="the topic's access key")

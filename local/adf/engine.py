@@ -1,7 +1,7 @@
 """What makes runs go on: activities start when their dependencies are met, and the run ends as its leaves do."""
 
 import asyncio
-import contextlib
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -15,6 +15,8 @@ from local.adf.pipeline import Activity, Outcome, Pipeline
 from local.adf.recovery import Recovery
 from local.adf.run import ActivityRun, PipelineRun, Status, now
 from local.json_value import JsonValue
+
+_log = logging.getLogger(__name__)
 
 # Every run is seen Queued and, when it is cancelled, Canceling for about this long.
 _PASSING_STATUS = timedelta(seconds=0.05)
@@ -46,7 +48,7 @@ class Engine:
                 for other in self.runs.values():
                     other.is_latest = other.is_latest and other.group_id != run.group_id
         self.runs[run.id] = run
-        self._drivers[run.id] = asyncio.create_task(self._drive(run))
+        self._keep(run, asyncio.create_task(self._drive(run)))
         return run
 
     def find(self, factory: Factory, run_id: str) -> PipelineRun:
@@ -67,7 +69,7 @@ class Engine:
             raise ArmError(400, "PipelineRunNotRunning", message, target=f"pipelinerun/{run.id}")
         if run.status is not Status.CANCELING:
             run.change(Status.CANCELING)
-            self._drivers[run.id] = asyncio.create_task(self._cancelled(run, self._drivers[run.id]))
+            self._keep(run, asyncio.create_task(self._cancelled(run, self._drivers[run.id])))
 
     async def finish(self, run: PipelineRun, status: Status, *, message: str | None, error_code: str) -> None:
         """End an unfinished run now, in this way. A failure fails the activities that are under way, or the
@@ -76,6 +78,8 @@ class Engine:
         Without a message the run gets the one that Data Factory composes.
         """
         await _stop(self._drivers[run.id])
+        if run.status.ended:  # somebody else was faster
+            return
         unfinished = [execution for execution in run.activity_runs if execution.end is None]
         if not unfinished and status is Status.FAILED and run.pipeline.activities:
             unfinished = [ActivityRun(run.pipeline.activities[0], Status.IN_PROGRESS, now())]
@@ -89,6 +93,10 @@ class Engine:
         """Leave every run where it is."""
         for driver in self._drivers.values():
             await _stop(driver)
+
+    def _keep(self, run: PipelineRun, driver: asyncio.Task[None]) -> None:
+        driver.add_done_callback(_tell_of_crash)
+        self._drivers[run.id] = driver
 
     def _end(self, run: PipelineRun, status: Status, message: str) -> None:
         run.change(status, message)
@@ -171,5 +179,10 @@ async def _pass_time(plan: Execution) -> None:
 
 async def _stop(task: asyncio.Task[None]) -> None:
     task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    await asyncio.wait([task])
+
+
+def _tell_of_crash(task: asyncio.Task[None]) -> None:
+    """Log why a run will never go on: a fault of this stand-in, not of the pipeline."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("a run crashed", exc_info=error)

@@ -32,11 +32,16 @@ class TopicOption:
 
     @classmethod
     def parse(cls, value: str) -> "TopicOption":
-        """Read NAME or NAME=SCHEMA. Raises ValueError."""
+        """Read NAME or NAME=SCHEMA. Raises ArgumentTypeError."""
         match = _TOPIC.fullmatch(value)
-        if match is None:
-            raise ValueError(value)
-        return cls(match["name"], Schema(match["schema"] or Schema.CLOUD_EVENTS))
+        schema = (match["schema"] or Schema.CLOUD_EVENTS) if match else ""
+        if match is None or schema not in set(Schema):
+            schemas = " or ".join(Schema)
+            raise argparse.ArgumentTypeError(
+                f"{value!r} is not NAME or NAME=SCHEMA: a name has 3 to 50 letters, digits and hyphens, "
+                f"a schema is {schemas}"
+            )
+        return cls(match["name"], Schema(schema))
 
 
 def main() -> None:

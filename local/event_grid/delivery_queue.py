@@ -6,6 +6,7 @@ See https://learn.microsoft.com/azure/event-grid/delivery-and-retry
 
 import asyncio
 import json
+import logging
 import random
 from collections import deque
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from local.event_grid.retry import SUCCESS, Probation, never_again, outcome_of, 
 from local.event_grid.schema import METADATA_VERSION, Schema, data_version
 from local.event_grid.subscription import Subscription
 from local.json_value import JsonValue
+
+_log = logging.getLogger(__name__)
 
 _AT_ONCE = 16
 
@@ -93,7 +96,13 @@ class DeliveryQueue:
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        """Let a task go. One that crashed is a fault of this stand-in, and its events are lost: say so."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a delivery crashed", exc_info=error)
 
     async def _deliver_forever(self) -> None:
         clock = asyncio.get_running_loop().time

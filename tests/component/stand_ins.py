@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -30,19 +30,22 @@ TERMINAL = frozenset({"Succeeded", "Failed", "Cancelled"})
 Found = TypeVar("Found")
 
 
-def eventually(probe: Callable[[], Found], *, within: timedelta = timedelta(seconds=5)) -> Found:
+def eventually(probe: Callable[[], Found | None], *, within: timedelta = timedelta(seconds=5)) -> Found:
     """Ask until the answer is true, and return it. Fails with the last answer when that takes too long."""
     deadline = time.monotonic() + within.total_seconds()
-    while not (answer := probe()):
+    while True:
+        answer = probe()
+        if answer:
+            return answer
         assert time.monotonic() < deadline, f"still {answer!r} after {within}"
         time.sleep(0.02)
-    return answer
 
 
 class _NoCredential(TokenCredential):
     """Is never asked: the policy below sends the token."""
 
     def get_token(self, *scopes: str, **kwargs: Any) -> AccessToken:
+        """Fail, should it be asked after all."""
         raise NotImplementedError
 
 
@@ -54,6 +57,7 @@ class BearerHeader(SansIOHTTPPolicy[Any, Any]):
         self._token = token
 
     def on_request(self, request: PipelineRequest[Any]) -> None:
+        """Set the header."""
         request.http_request.headers["Authorization"] = f"Bearer {self._token}"
 
 
@@ -104,7 +108,7 @@ class Adf:
     def wait_for(self, run_id: str, *statuses: str) -> PipelineRun:
         """The run, once it has one of these statuses (any terminal one by default)."""
         wanted = frozenset(statuses) or TERMINAL
-        return eventually(lambda: run if (run := self.get(run_id)).status in wanted else None) or self.get(run_id)
+        return eventually(lambda: run if (run := self.get(run_id)).status in wanted else None)
 
     def activity_runs(self, run_id: str) -> list[Any]:
         """The activity runs of a run."""
@@ -113,10 +117,8 @@ class Adf:
 
 
 def window() -> dict[str, Any]:
-    """A query's window that holds everything."""
-    day = timedelta(days=1)
-    now = datetime.now(UTC)
-    return {"lastUpdatedAfter": (now - day).isoformat(), "lastUpdatedBefore": (now + day).isoformat()}
+    """A query's window that holds everything, and is always the same, as the pages of one query need it."""
+    return {"lastUpdatedAfter": "2020-01-01T00:00:00Z", "lastUpdatedBefore": "2100-01-01T00:00:00Z"}
 
 
 def adf_client(url: str, *, token: str = TOKEN) -> DataFactoryManagementClient:

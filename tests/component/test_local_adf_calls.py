@@ -1,10 +1,12 @@
 """Who may call the local Data Factory, what goes wrong on demand, and what is counted."""
 
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 import requests
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceResponseError
+from azure.core.rest import HttpResponse
 
 from tests.component.stand_ins import (
     FACTORY,
@@ -24,6 +26,7 @@ AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adf]:
+    """A factory with one pipeline, for all tests of this module."""
     with running_adf(tmp_path_factory.mktemp("adf"), {"quick": [activity("Load")]}) as running:
         yield running
 
@@ -96,8 +99,8 @@ def test_throttling_on_demand_carries_retry_after(adf: Adf) -> None:
     with pytest.raises(HttpResponseError) as refusal:
         adf.create_run("quick")
 
-    assert refusal.value.response is not None
-    assert (429, "7") == (refusal.value.status_code, refusal.value.response.headers["Retry-After"])
+    response = cast("HttpResponse", refusal.value.response)
+    assert (429, "7") == (response.status_code, response.headers["Retry-After"])
     assert [] == [run for run in _runs(adf) if run["runId"] in adf.control.get("calls")["by_run"]]
 
 

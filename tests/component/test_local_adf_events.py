@@ -33,13 +33,12 @@ class Stage:
 
     def event(self, run_id: str, status: str) -> Any:
         """The event of a run's status, once the topic took it."""
-        return eventually(
-            lambda: next((one for one in self.events(run_id) if one["data"]["status"] == status), None)
-        )
+        return eventually(lambda: next((one for one in self.events(run_id) if one["data"]["status"] == status), None))
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A factory that tells a topic of its runs, for all tests of this module."""
     folder = tmp_path_factory.mktemp("events")
     pipelines = {
         name: {
@@ -85,7 +84,9 @@ def test_events_can_be_held_back_and_doubled(stage: Stage) -> None:
         stage.adf.wait_for(run_id, "InProgress")
         stage.adf.control.post(f"runs/{run_id}/finish", {"status": "Succeeded"})
 
-    counts = eventually(lambda: found if len(found := _statuses(stage, runs["twice"])) == 2 and found.total() == 4 else None)
+    counts = eventually(
+        lambda: found if len(found := _statuses(stage, runs["twice"])) == 2 and found.total() == 4 else None
+    )
     stage.event(runs["held"], "Succeeded")
     assert {"InProgress": 2, "Succeeded": 2} == counts
     assert [] == stage.events(runs["silent"])

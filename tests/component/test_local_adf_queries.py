@@ -27,11 +27,13 @@ def adf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adf]:
 
 
 def query(adf: Adf, **conditions: Any) -> Any:
+    """A page of the runs that were ever changed and fit the conditions."""
     body = cast("RunFilterParameters", window() | conditions)
     return adf.client.pipeline_runs.query_by_factory(GROUP, FACTORY, body)
 
 
 def equals(operand: str, *values: str, operator: str = "Equals") -> dict[str, Any]:
+    """A filter."""
     return {"operand": operand, "operator": operator, "values": [*values]}
 
 

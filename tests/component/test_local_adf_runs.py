@@ -65,6 +65,7 @@ PIPELINES = {
 
 @pytest.fixture(scope="module")
 def adf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adf]:
+    """A factory with the pipelines above, for all tests of this module."""
     with running_adf(tmp_path_factory.mktemp("adf"), PIPELINES) as running:
         yield running
 

@@ -86,7 +86,6 @@ def test_app_settings(azure: LocalAzure) -> None:
         "BRIDGE_STORE": ready["store"],
         "BRIDGE_ADF_ENDPOINT": ready["adf_url"],
         "BRIDGE_ADF_TOKEN": ready["adf_token"],
-        "BRIDGE_TOPIC_ENDPOINT": ready["topic_endpoint"],
         "BRIDGE_AIRFLOW__TEAM_A__URL": "http://127.0.0.1:9",
         "BRIDGE_AIRFLOW__TEAM_A__AUTH": "password",
         "BRIDGE_AIRFLOW__TEAM_A__USERNAME": "ann",

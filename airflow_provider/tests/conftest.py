@@ -1,0 +1,112 @@
+"""What the provider's tests share: a bridge, a connection to it, a clock that nobody waits for, and Airflow's worker side."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from bridge_stand_in import BridgeStandIn
+
+from airflow_adf_bridge.hooks import AdfBridgeHook
+
+
+@dataclass
+class Clock:
+    """Seconds that pass when somebody pauses, and only then."""
+
+    now: float = 0.0
+    pauses: list[float] = field(default_factory=list)
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass."""
+        self.pauses.append(seconds)
+        self.now += seconds
+
+    def read(self) -> float:
+        """Tell the time."""
+        return self.now
+
+
+@dataclass
+class TaskInstance:
+    """A running task instance, as far as an operator sees it."""
+
+    dag_id: str = "nightly"
+    run_id: str = "manual__1"
+    task_id: str = "ingest"
+    map_index: int | None = -1
+    try_number: int = 1
+    id: uuid.UUID = field(default_factory=lambda: uuid.UUID("01a202b4-64e9-7c79-a1d4-98e001b84b61"))
+    xcoms: dict[str, Any] = field(default_factory=dict)
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        """Keep an XCom."""
+        self.xcoms[key] = value
+
+
+@dataclass
+class Supervisor:
+    """The worker's other half: takes what a task asks of Airflow."""
+
+    asked: list[Any] = field(default_factory=list)
+
+    def send(self, msg: Any) -> None:
+        """Take one request."""
+        self.asked.append(msg)
+
+
+@pytest.fixture
+def bridge() -> Iterator[BridgeStandIn]:
+    """A bridge that listens."""
+    stand_in = BridgeStandIn()
+    stand_in.start()
+    yield stand_in
+    stand_in.stop()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock at zero."""
+    return Clock()
+
+
+@pytest.fixture
+def ti() -> TaskInstance:
+    """A first try of an unmapped task."""
+    return TaskInstance()
+
+
+@pytest.fixture
+def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    """What receives the request to park."""
+    supervisor = Supervisor()
+    monkeypatch.setattr("airflow.sdk.execution_time.task_runner.SUPERVISOR_COMMS", supervisor, raising=False)
+    return supervisor
+
+
+@pytest.fixture
+def connect(bridge: BridgeStandIn, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., AdfBridgeHook]]:
+    """Make a hook whose connection leads to the bridge; fields and extras can be given otherwise."""
+    hooks: list[AdfBridgeHook] = []
+
+    def make(extra: dict[str, Any] | None = None, **fields: Any) -> AdfBridgeHook:
+        connection = {
+            "conn_type": "adf_bridge",
+            "host": "127.0.0.1",
+            "schema": "http",
+            "port": bridge.port,
+            "password": "function-key-canary",
+            "extra": {"target": "demo", "factory": "sales", **(extra or {})},
+            **fields,
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_ADF_BRIDGE_DEFAULT", json.dumps(connection))
+        hooks.append(AdfBridgeHook(pause=clock.pause, clock=clock.read))
+        return hooks[-1]
+
+    yield make
+    for hook in hooks:
+        hook.get_conn().close()

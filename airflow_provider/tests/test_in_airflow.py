@@ -1,0 +1,77 @@
+"""How the provider looks to Airflow: its metadata, and DAGs that use it."""
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import airflow
+import jsonschema
+import pytest
+from airflow.sdk import DAG
+from airflow.serialization.serialized_objects import DagSerialization
+from conftest import TaskInstance
+
+from airflow_adf_bridge.links import AdfBridgeRunLink
+from airflow_adf_bridge.operators import AdfBridgeRunPipelineOperator
+from airflow_adf_bridge.provider_info import get_provider_info
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "dags"
+
+
+def serialized_tasks(dag: DAG) -> dict[str, dict[str, Any]]:
+    """What Airflow stores of a DAG's tasks, by name."""
+    stored = json.loads(json.dumps(DagSerialization.to_dict(dag)))
+    DagSerialization.from_dict(stored)
+    return {task["__var"]["task_id"]: task["__var"] for task in stored["dag"]["tasks"]}
+
+
+def test_the_provider_describes_itself_as_airflow_asks() -> None:
+    """The provider's metadata obeys the schema that Airflow checks it against."""
+    schema = json.loads((Path(airflow.__file__).parent / "provider_info.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(get_provider_info(), schema)
+
+
+def test_the_classes_in_the_metadata_exist() -> None:
+    """Every class that the metadata names can be imported."""
+    info = get_provider_info()
+    names = [info["connection-types"][0]["hook-class-name"], *info["extra-links"]]
+    found = [getattr(__import__(name.rpartition(".")[0], fromlist=["_"]), name.rpartition(".")[2]) for name in names]
+    assert ["AdfBridgeHook", "AdfBridgeRunLink"] == [one.__name__ for one in found]
+
+
+def test_a_task_survives_being_stored() -> None:
+    """An operator in a DAG survives serialization, with its templates and its link."""
+    with DAG("stored", schedule=None) as dag:
+        AdfBridgeRunPipelineOperator(task_id="one", pipeline_name="p", parameters={"day": "{{ ds }}"})
+    task = serialized_tasks(dag)["one"]
+    assert ({"day": "{{ ds }}"}, {"ADF pipeline run": "_link_AdfBridgeRunLink"}) == (
+        task["parameters"],
+        task["_operator_extra_links"],
+    )
+
+
+def test_a_mapped_task_survives_being_stored() -> None:
+    """S17: an operator can be mapped over its parameters."""
+    with DAG("stored", schedule=None) as dag:
+        AdfBridgeRunPipelineOperator.partial(task_id="many", pipeline_name="p").expand(parameters=[{"n": 1}, {"n": 2}])
+    assert serialized_tasks(dag)["many"]["_is_mapped"]
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_every_example_is_a_dag(path: Path) -> None:
+    """Every example can be parsed and stored."""
+    dags = [value for value in runpy.run_path(str(path)).values() if isinstance(value, DAG)]
+    for value in DAG_REGISTRY.pop(path, dags):
+        serialized_tasks(value)
+
+
+DAG_REGISTRY: dict[Path, list[DAG]] = {}
+
+
+def test_the_link_leads_to_the_run(ti: TaskInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The link shows the run's page in the monitor, and nothing before there is a run."""
+    values = iter([None, "https://adf.azure.com/r1"])
+    monkeypatch.setattr("airflow_adf_bridge.links.XCom.get_value", lambda *, key, ti_key: next(values))
+    link = AdfBridgeRunLink()
+    assert ["", "https://adf.azure.com/r1"] == [link.get_link(None, ti_key=ti) for _ in range(2)]

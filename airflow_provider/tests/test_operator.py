@@ -1,0 +1,327 @@
+"""The operator, every way through it. What Airflow's worker does around it is proved end to end elsewhere."""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskAwaitingInput
+from bridge_stand_in import MONITOR, BridgeStandIn
+from conftest import Supervisor, TaskInstance
+
+from airflow_adf_bridge import operators, parking
+from airflow_adf_bridge.airflow_api import AirflowSkipException
+from airflow_adf_bridge.errors import (
+    AdfBridgeConfigurationError,
+    AdfBridgeRefusedError,
+    AdfBridgeRunCancelled,
+    AdfBridgeRunExpired,
+    AdfBridgeRunFailed,
+)
+from airflow_adf_bridge.hooks import AdfBridgeHook
+from airflow_adf_bridge.operators import AdfBridgeRunPipelineOperator
+from airflow_adf_bridge.token import TaskTry
+
+NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
+XCOM = {
+    "run_id": "run-1",
+    "status": "Succeeded",
+    "pipeline": "ingest",
+    "run_start": "2026-01-01T00:00:00+00:00",
+    "run_end": "2026-01-01T00:00:16+00:00",
+    "monitor_url": MONITOR + "run-1",
+}
+
+
+class Task:
+    """An operator with its task instance, run as a worker runs it."""
+
+    def __init__(self, hook: AdfBridgeHook, ti: TaskInstance) -> None:
+        self.hook = hook
+        self.ti = ti
+
+    def make(self, **arguments: Any) -> AdfBridgeRunPipelineOperator:
+        """An operator that talks through the test's hook."""
+        operator = AdfBridgeRunPipelineOperator(task_id="ingest", **{"pipeline_name": "ingest", **arguments})
+        operator.__dict__["hook"] = self.hook
+        return operator
+
+    def run(self, **arguments: Any) -> Any:
+        """Execute it from the start."""
+        return self.make(**arguments).execute({"ti": self.ti})
+
+    def park(self, **arguments: Any) -> TaskAwaitingInput:
+        """Execute it until it parks."""
+        with pytest.raises(TaskAwaitingInput) as parked:
+            self.run(**arguments)
+        return parked.value
+
+    def resume(self, parked: TaskAwaitingInput, event: dict[str, Any], **arguments: Any) -> Any:
+        """Go on with an answer, on another worker."""
+        assert parked.kwargs is not None
+        return self.make(**arguments).execute_complete({"ti": self.ti}, event=event, **parked.kwargs)
+
+
+@pytest.fixture
+def task(connect: Callable[..., AdfBridgeHook], ti: TaskInstance, monkeypatch: pytest.MonkeyPatch) -> Task:
+    """A task on the first second of 2026."""
+    monkeypatch.setattr(operators, "_now", lambda: NOW)
+    return Task(connect(), ti)
+
+
+def answer(completion: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """What Airflow hands to a task that was answered by the bridge."""
+    return {"chosen_options": [completion["status"]], "params_input": completion, **more}
+
+
+# ---- starting
+
+
+def test_a_task_asks_for_its_run_under_its_token(bridge: BridgeStandIn, supervisor: Supervisor, task: Task) -> None:
+    """The key of a start is the token of this very try, nonce included, and the nonce is in XCom for the bridge."""
+    task.park(parameters={"day": "2026-01-01"}, on_abandon="cancel")
+    (call,) = bridge.calls
+    named = {
+        "dag_id": "nightly",
+        "run_id": "manual__1",
+        "task_id": "ingest",
+        "map_index": -1,
+        "try_number": 1,
+        "task_instance_id": "01a202b4-64e9-7c79-a1d4-98e001b84b61",
+        "nonce": task.ti.xcoms["adf_bridge_nonce"],
+    }
+    wait = {
+        "target": "demo",
+        "mode": "resume",
+        "task": named,
+        "deadline": "2026-01-08T00:00:00+00:00",
+        "on_abandon": "cancel",
+    }
+    expected = {"factory": "sales", "pipeline": "ingest", "parameters": {"day": "2026-01-01"}, "wait": wait}
+    assert expected == call.body
+    assert TaskTry(target="demo", **named).token() == call.headers["idempotency-key"] == task.ti.xcoms["adf_bridge_token"]
+
+
+def test_a_task_parks_with_the_options_that_never_change(supervisor: Supervisor, task: Task) -> None:
+    """A waiting task parks with the five options, nothing mutable in its subject, and a margin over its own deadline."""
+    parked = task.park(timeout=3600)
+    (asked,) = supervisor.asked
+    assert (
+        ["Succeeded", "Failed", "Cancelled", "Expired", "Unknown"],
+        operators.SUBJECT,
+        "execute_complete",
+        timedelta(hours=1, minutes=10),
+    ) == (asked.options, asked.subject, parked.method_name, parked.timeout)
+
+
+def test_the_run_is_known_while_the_task_waits(supervisor: Supervisor, task: Task) -> None:
+    """The run's id and its page in the monitor are in XCom from the moment the task parks."""
+    task.park()
+    assert ("run-1", MONITOR + "run-1") == (task.ti.xcoms["run_id"], task.ti.xcoms["adf_bridge_monitor_url"])
+
+
+def test_a_shorter_execution_timeout_is_the_deadline(
+    bridge: BridgeStandIn, supervisor: Supervisor, task: Task
+) -> None:
+    """S29: Airflow does not enforce execution_timeout on a parked task, so it goes into the wait's deadline."""
+    task.park(execution_timeout=timedelta(minutes=5))
+    assert "2026-01-01T00:05:00+00:00" == bridge.calls[0].body["wait"]["deadline"]
+
+
+def test_every_execute_is_another_wait(bridge: BridgeStandIn, supervisor: Supervisor, task: Task) -> None:
+    """S47: the same try executed again under the same names asks under another key."""
+    task.park()
+    task.park()
+    assert 2 == len({call.headers["idempotency-key"] for call in bridge.calls})
+
+
+def test_a_mapped_task_names_its_index(bridge: BridgeStandIn, supervisor: Supervisor, task: Task) -> None:
+    """S17: a mapped task waits under its own index."""
+    task.ti.map_index = 3
+    task.park()
+    assert 3 == bridge.calls[0].body["wait"]["task"]["map_index"]
+
+
+def test_a_run_that_has_ended_already_completes_the_task_inline(
+    bridge: BridgeStandIn, supervisor: Supervisor, task: Task
+) -> None:
+    """S01: if the run has ended by the time that the bridge answers, the task never parks."""
+    bridge.end_at_once = "Succeeded"
+    assert (XCOM, []) == (task.run(), supervisor.asked)
+
+
+def test_a_run_that_has_failed_already_fails_the_task_inline(bridge: BridgeStandIn, task: Task) -> None:
+    """A run that has failed by the time that the bridge answers fails the task at once."""
+    bridge.end_at_once = "Failed"
+    with pytest.raises(AdfBridgeRunFailed):
+        task.run()
+
+
+def test_a_task_that_does_not_wait_registers_no_wait(bridge: BridgeStandIn, supervisor: Supervisor, task: Task) -> None:
+    """wait_for_termination=False starts the run under the same kind of key, and is done."""
+    result = task.run(wait_for_termination=False)
+    (call,) = bridge.calls
+    assert ("run-1", False, task.ti.xcoms["adf_bridge_token"], []) == (
+        result["run_id"],
+        "wait" in call.body,
+        call.headers["idempotency-key"],
+        supervisor.asked,
+    )
+
+
+def test_a_refused_start_fails_the_task(bridge: BridgeStandIn, task: Task) -> None:
+    """What the bridge finally refuses fails the task with the bridge's words."""
+    bridge.refuse(404, {"code": "pipeline-not-found", "detail": "No pipeline 'ingest'."})
+    with pytest.raises(AdfBridgeRefusedError, match="No pipeline 'ingest'"):
+        task.run()
+
+
+@pytest.mark.parametrize("parameters", [{"day": NOW}, {"share": float("nan")}])
+def test_parameters_that_json_cannot_say_start_nothing(
+    bridge: BridgeStandIn, task: Task, parameters: dict[str, Any]
+) -> None:
+    """Parameters that are no JSON are refused before anything is sent."""
+    with pytest.raises(AdfBridgeConfigurationError, match="plain JSON"):
+        task.run(parameters=parameters)
+    assert [] == bridge.calls
+
+
+def test_a_run_id_that_cannot_be_addressed_starts_nothing(bridge: BridgeStandIn, task: Task) -> None:
+    """S33: a DAG run whose id has a slash cannot be resumed over REST, so its task refuses to start a run."""
+    task.ti.run_id = "a/b"
+    with pytest.raises(AdfBridgeConfigurationError, match="slash"):
+        task.run()
+    assert [] == bridge.calls
+
+
+def test_an_airflow_that_cannot_park_starts_nothing(
+    bridge: BridgeStandIn, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S44: on an Airflow before 3.3 the task says so before a run is started."""
+    monkeypatch.delattr("airflow.sdk.exceptions.TaskAwaitingInput")
+    with pytest.raises(AdfBridgeConfigurationError, match=r"needs Airflow 3\.3"):
+        task.run()
+    assert [] == bridge.calls
+
+
+# ---- being answered
+
+
+def test_a_success_becomes_the_task_s_xcom(bridge: BridgeStandIn, supervisor: Supervisor, task: Task) -> None:
+    """A task that is answered with success returns run id, status, pipeline, times and link."""
+    parked = task.park()
+    completion = bridge.complete(task.ti.xcoms["adf_bridge_token"], "Succeeded")
+    assert XCOM == task.resume(parked, answer(completion))
+
+
+def test_a_failure_raises_with_its_reason(bridge: BridgeStandIn, supervisor: Supervisor, task: Task) -> None:
+    """A task that is answered with failure raises with the failing activity."""
+    activity = {"name": "Copy", "type": "Copy", "error_code": "2200", "message": "No such table."}
+    parked = task.park()
+    completion = bridge.complete(task.ti.xcoms["adf_bridge_token"], "Failed", failed_activity=activity)
+    with pytest.raises(AdfBridgeRunFailed, match=r"failed with error 2200\nNo such table"):
+        task.resume(parked, answer(completion))
+
+
+@pytest.mark.parametrize(("choice", "raised"), [("fail", AdfBridgeRunCancelled), ("skip", AirflowSkipException)])
+def test_a_cancelled_run_does_what_the_task_chose(
+    bridge: BridgeStandIn, supervisor: Supervisor, task: Task, choice: str, raised: type[Exception]
+) -> None:
+    """S30: a cancelled run fails the task or skips it, as on_cancelled says; it is never a success."""
+    parked = task.park()
+    completion = bridge.complete(task.ti.xcoms["adf_bridge_token"], "Cancelled")
+    with pytest.raises(raised):
+        task.resume(parked, answer(completion), on_cancelled=choice)
+
+
+def test_airflow_s_own_timeout_raises(supervisor: Supervisor, task: Task) -> None:
+    """S29: a task that nobody answered in time fails and names its run."""
+    parked = task.park()
+    with pytest.raises(AdfBridgeRunExpired, match="run run-1"):
+        task.resume(parked, {"error": "timed out", "error_type": "timeout"})
+
+
+def test_an_answer_for_another_try_is_not_taken(bridge: BridgeStandIn, supervisor: Supervisor, task: Task) -> None:
+    """S15: an answer with a foreign token completes nothing; the task parks again for the time that is left."""
+    parked = task.park(timeout=3600)
+    foreign = {"status": "Failed", "token": "0" * 64}
+    with pytest.raises(TaskAwaitingInput) as again:
+        task.resume(parked, answer(foreign), timeout=3600)
+    expected = ("GET", "/api/waits/" + task.ti.xcoms["adf_bridge_token"], parked.kwargs, parked.timeout, 2)
+    last = bridge.calls[-1]
+    assert expected == (last.method, last.path, again.value.kwargs, again.value.timeout, len(supervisor.asked))
+
+
+def test_after_an_answer_for_another_try_the_bridge_s_own_word_counts(
+    bridge: BridgeStandIn, supervisor: Supervisor, task: Task
+) -> None:
+    """S15: if the run of this try has ended as well, its own outcome is taken from the bridge."""
+    parked = task.park()
+    bridge.complete(task.ti.xcoms["adf_bridge_token"], "Succeeded")
+    assert XCOM == task.resume(parked, answer({"status": "Failed", "token": "0" * 64}))
+
+
+def test_a_person_s_answer_is_taken_and_logged_by_name(
+    supervisor: Supervisor, task: Task, caplog: pytest.LogCaptureFixture
+) -> None:
+    """S16: an answer without a token is a person's; it is the outcome, and the log says whose it was."""
+    parked = task.park()
+    event = {"chosen_options": ["Succeeded"], "params_input": {}, "responded_by_user": {"id": "7", "name": "Ada"}}
+    with caplog.at_level(logging.WARNING):
+        result = task.resume(parked, event)
+    assert ("Succeeded", "run-1", True) == (result["status"], result["run_id"], "Ada answered Succeeded" in caplog.text)
+
+
+def test_a_person_can_fail_a_task(supervisor: Supervisor, task: Task) -> None:
+    """S16: a person's Failed fails the task, and the failure says that it was a person's."""
+    parked = task.park()
+    event = {"chosen_options": ["Failed"], "params_input": {}, "responded_by_user": {"id": "7", "name": "Ada"}}
+    with pytest.raises(AdfBridgeRunFailed, match="So answered by Ada"):
+        task.resume(parked, event)
+
+
+# ---- arguments
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"azure_data_factory_conn_id": "adf"},
+        {"reference_pipeline_run_id": "r"},
+        {"is_recovery": True},
+        {"start_activity_name": "a"},
+        {"start_from_failure": True},
+        {"on_abandon": "kill"},
+        {"on_cancelled": "ignore"},
+        {"timeout": 0},
+        {"start_timeout": timedelta()},
+    ],
+)
+def test_arguments_that_would_mean_something_else_are_refused(arguments: dict[str, Any]) -> None:
+    """An argument that cannot do here what it says is refused when the DAG is parsed."""
+    with pytest.raises(AdfBridgeConfigurationError):
+        AdfBridgeRunPipelineOperator(task_id="t", pipeline_name="p", **arguments)
+
+
+def test_arguments_of_airflow_s_own_operator_that_do_no_harm_are_taken() -> None:
+    """A call written for Airflow's own operator works, but for the connection that it names."""
+    operator = AdfBridgeRunPipelineOperator(
+        task_id="t",
+        pipeline_name="p",
+        factory_name="f",
+        resource_group_name="g",
+        parameters={},
+        wait_for_termination=True,
+        timeout=60,
+        check_interval=10,
+        deferrable=True,
+        is_recovery=None,
+        start_from_failure=False,
+    )
+    assert timedelta(minutes=1) == operator.timeout
+
+
+def test_the_options_of_a_parked_task_never_change() -> None:
+    """A task parked under an older version can still be answered: the options are what they were from the first day."""
+    assert ("Succeeded", "Failed", "Cancelled", "Expired", "Unknown") == parking.OPTIONS

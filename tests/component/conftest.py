@@ -1,0 +1,67 @@
+"""One bridge for all tests of the app; each test that may upset an Airflow gets one of its own."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from local.process import LocalProcess
+from tests.component.hosted_bridge import (
+    EVENT_GRID_KEY,
+    Bridge,
+    adf_arguments,
+    adf_settings,
+    hosted_bridge,
+    settings_of,
+)
+from tests.component.stand_ins import TOPIC_KEY, Control, running_event_grid
+from tests.fakes_http.airflow import FakeAirflow, running_airflows
+
+CALLER_SECRET = "canary-caller-secret"
+_FREE = tuple(f"team_{number:02}" for number in range(60))
+
+
+@pytest.fixture(scope="session")
+def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
+    """The bridge, a Data Factory that keeps quiet about its runs (but for `noisy`), and an Event Grid."""
+    folder = tmp_path_factory.mktemp("bridge")
+    with running_airflows([*_FREE, "held", "guarded", "observed"]) as airflows, running_event_grid(folder) as event_grid:
+        topic = ("--topic-endpoint", event_grid.ready["topics"]["runs"]["endpoint"], "--topic-key", TOPIC_KEY)
+        arguments = (*adf_arguments(folder / "pipelines"), *topic)
+        with LocalProcess("local.adf", arguments, log=folder / "adf.log") as adf:
+            settings = adf_settings(adf.url, folder)
+            for name in _FREE:
+                settings |= settings_of(airflows[name])
+            settings |= settings_of(airflows["held"], HOLD_SECONDS="1.5")
+            settings |= settings_of(airflows["guarded"], CALLER_SECRET=CALLER_SECRET)
+            settings |= settings_of(airflows["observed"], OBSERVE="true")
+            with hosted_bridge(folder, settings) as hosted:
+                control = Control(adf.url)
+                control.post("publish", {"suppress": True})
+                control.post("publish", {"suppress": False, "pipeline": "noisy"})
+                _subscribe(event_grid, hosted.process)
+                yield Bridge(
+                    hosted.process,
+                    airflows=airflows,
+                    adf=control,
+                    folder=folder,
+                    event_grid=event_grid,
+                    _free=list(_FREE),
+                )
+
+
+def _subscribe(event_grid: LocalProcess, functions: LocalProcess) -> None:
+    url = f"{functions.url}/runtime/webhooks/EventGrid?functionName=run_event&code={EVENT_GRID_KEY}"
+    subscription = {
+        "name": "run-event",
+        "topic": "runs",
+        "endpoint_type": "AzureFunction",
+        "endpoint_url": url,
+        "event_delivery_schema": "CloudEventSchemaV1_0",
+    }
+    Control(event_grid.url).post("subscriptions", subscription)
+
+
+@pytest.fixture
+def airflow(bridge: Bridge) -> FakeAirflow:
+    """An Airflow that no other test uses."""
+    return bridge.fresh_airflow()

@@ -1,0 +1,84 @@
+"""Azure Data Factory with runs that end when the test says so."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from bridge.model import FactoryId, FailedActivity, JsonObject, RunKey, RunReading, RunStatus
+from bridge.ports import Refusal, RefusalKind, Started
+from tests.fakes.clock import VirtualClock
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The change was made, but the answer never arrived: the caller hears this refusal."""
+
+    refusal: Refusal
+
+
+@dataclass(frozen=True)
+class Create:
+    """A createRun request as it arrived."""
+
+    factory: FactoryId
+    pipeline: str
+    parameters: Mapping[str, object]
+
+
+@dataclass
+class FakeAdf:
+    """The port `Adf`. Counts every call, also the refused ones."""
+
+    clock: VirtualClock
+    runs: dict[RunKey, RunReading] = field(default_factory=dict)
+    causes: dict[RunKey, FailedActivity] = field(default_factory=dict)
+    creates: list[Create] = field(default_factory=list)
+    reads: Counter[RunKey] = field(default_factory=Counter)
+    activity_reads: Counter[RunKey] = field(default_factory=Counter)
+    create_script: deque[Refusal | Lost] = field(default_factory=deque)
+    read_script: deque[Refusal] = field(default_factory=deque)
+    down: Refusal | None = None
+
+    def begin(self, key: RunKey, *, pipeline: str = "copy_orders", status: RunStatus = RunStatus.IN_PROGRESS) -> None:
+        """Have a run that goes on."""
+        self.runs[key] = RunReading(status, status.value, pipeline=pipeline, run_start=self.clock.now())
+
+    def end(
+        self, key: RunKey, status: RunStatus, *, message: str | None = None, cause: FailedActivity | None = None
+    ) -> None:
+        """End a run."""
+        self.runs[key] = replace(
+            self.runs[key], status=status, status_text=status.value, run_end=self.clock.now(), message=message
+        )
+        if cause is not None:
+            self.causes[key] = cause
+
+    def create_run(self, factory: FactoryId, pipeline: str, parameters: JsonObject) -> Started | Refusal:
+        """Start a run, unless the script says otherwise."""
+        self.creates.append(Create(factory, pipeline, dict(parameters)))
+        step = self.create_script.popleft() if self.create_script else self.down
+        if isinstance(step, Refusal):
+            return step
+        run_id = f"run-{len(self.creates)}"
+        self.begin(RunKey(factory, run_id), pipeline=pipeline)
+        return step.refusal if isinstance(step, Lost) else Started(run_id)
+
+    def read_run(self, key: RunKey) -> RunReading | Refusal:
+        """Read a run."""
+        self.reads[key] += 1
+        if self.read_script:
+            return self.read_script.popleft()
+        if self.down is not None:
+            return self.down
+        return self.runs.get(key) or Refusal(RefusalKind.NOT_FOUND, "ADF answered 404")
+
+    def failed_activity(self, key: RunKey, run: RunReading) -> FailedActivity | None:
+        """Read why a run failed."""
+        self.activity_reads[key] += 1
+        return self.causes.get(key) if self.down is None else None
+
+    def check(self, factory: FactoryId) -> Refusal | None:
+        """Say whether ADF is up."""
+        return self.down

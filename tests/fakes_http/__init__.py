@@ -1,0 +1,1 @@
+"""Servers with state that speak another service's HTTP API."""
