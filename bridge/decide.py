@@ -85,11 +85,13 @@ def judge_event(event: RunEvent, run: Run | None, waits: Sequence[Wait], now: da
         return Judgement(Verdict.NOTED, f"{event.status} is no end", waits=told)
 
     known = run or Run(key=event.key, created_at=now)
-    hinted = replace(known, hint=event.status, hint_at=now, pipeline=known.pipeline or event.pipeline)
+    # `hint_at` is when the last event that asked ADF did: of many at once, the one that writes it first asks.
+    ask_adf = all(at is None or now - at >= policy.READ_SPACING for at in (known.read_at, known.hint_at))
+    hint_at = now if ask_adf else known.hint_at
+    hinted = replace(known, hint=event.status, hint_at=hint_at, pipeline=known.pipeline or event.pipeline)
     if not open_waits:
         over = "any more" if waits else "yet"
         return Judgement(Verdict.PARKED, f"nobody waits for this run {over}", run=hinted)
-    ask_adf = run is None or run.read_at is None or now - run.read_at >= policy.READ_SPACING
     # Should this process die before ADF was asked, the timer asks.
     told = tuple(
         replace(
@@ -231,13 +233,15 @@ def register(
         deadline=request.deadline,
         on_abandon=request.on_abandon,
         registered_at=now,
-        due_at=request.deadline,
     ).told(now, "registered", f"waits for run {known.key.run_id} until {request.deadline:%Y-%m-%d %H:%M:%SZ}")
     if known.has_ended:
         return Registration(_inline(_due(wait, completion_of(token, known), now), now), writes=True)
     hinted = known.hint is not None and known.hint.is_terminal
     unread = known.read_at is None or now - known.read_at >= rules.sweep
-    return Registration(wait, writes=True, ask_adf=hinted or (unread and not just_started))
+    ask_adf = hinted or (unread and not just_started)
+    # Should this process die before ADF was asked, the timer asks.
+    due_at = min(request.deadline, now + rules.sweep) if ask_adf else request.deadline
+    return Registration(replace(wait, due_at=due_at), writes=True, ask_adf=ask_adf)
 
 
 def take_inline(run: Run, wait: Wait, now: datetime) -> Wait | None:
@@ -524,7 +528,7 @@ def breaker_after(breaker: Breaker, trouble: Refusal | None, now: datetime, jitt
     if trouble is None or trouble.kind in _SAYS_NOTHING:
         return Breaker(breaker.name, version=breaker.version) if breaker.failures else None
     failures = breaker.failures + 1
-    opens = trouble.kind in _PAUSING or failures >= TROUBLE_OPENS_AFTER
+    opens = breaker.is_open or trouble.kind in _PAUSING or failures >= TROUBLE_OPENS_AFTER
     return replace(
         breaker,
         failures=failures,

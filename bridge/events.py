@@ -19,6 +19,7 @@ SPEC_VERSION: Final = "1.0"
 DATA_VERSION: Final = "1.0"
 MAX_EVENT_BYTES: Final = 1_048_576  # Event Grid's own limit for one event
 _SHOWN_CHARS: Final = 200
+_TEXT_CHARS: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,8 @@ def _text(fields: Mapping[str, object], name: str, *, at: str = "") -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not value:
         raise _Unusable(Verdict.MALFORMED, f"{at}{name} has to be a text, not {_kind(value)}")
+    if len(value) > _TEXT_CHARS:
+        raise _Unusable(Verdict.MALFORMED, f"{at}{name} has {len(value)} characters; {_TEXT_CHARS} are read")
     _check_unicode(value, at + name)
     return value
 

@@ -71,13 +71,13 @@ class Fields:
         text = self.text(name)
         try:
             value = datetime.fromisoformat(text) if text else None
-        except ValueError:
-            value = None
-        if value is None or value.tzinfo is None:
-            if text:
-                self.wrong(name, "has to be a time with an offset, as in 2026-01-31T12:00:00+00:00")
-            return datetime.max.replace(tzinfo=UTC)
-        return value.astimezone(UTC)
+            if value is not None and value.tzinfo is not None:
+                return value.astimezone(UTC)
+        except (ValueError, OverflowError):  # the latter: year 1 or 9999, pushed out by its offset
+            pass
+        if text:
+            self.wrong(name, "has to be a time with an offset, as in 2026-01-31T12:00:00+00:00")
+        return datetime.max.replace(tzinfo=UTC)
 
     def json_object(self, name: str) -> Mapping[str, Any]:
         """Read a JSON object that may be missing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Never
@@ -49,7 +50,7 @@ def load_object(body: bytes, *, most: int) -> dict[str, Any]:
         msg = f"It has {len(body)} bytes; {most} are allowed (BRIDGE_MAX_BODY_BYTES)."
         raise BodyTooLarge(msg)
     try:
-        document = json.loads(body, parse_constant=_no_constant)
+        document = json.loads(body, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError:
         msg = "It is nested too deeply."
         raise BadJson(msg) from None
@@ -66,6 +67,14 @@ def load_object(body: bytes, *, most: int) -> dict[str, Any]:
 def _no_constant(name: str) -> Never:
     msg = f"{name} is not JSON"
     raise ValueError(msg)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        msg = "a number is too large"
+        raise ValueError(msg)
+    return number
 
 
 def trigger_request(document: Mapping[str, Any], idempotency_key: str | None, rules: Rules) -> TriggerRequest:
@@ -168,6 +177,7 @@ def _wait(fields: Fields) -> WaitRequest:
     deadline = fields.time("deadline")
     on_abandon = fields.one_of("on_abandon", OnAbandon, default=OnAbandon.LEAVE)
     task.no_others()
+    fields.no_others()
     return WaitRequest(task=reference, mode=mode, deadline=deadline, on_abandon=on_abandon)
 
 

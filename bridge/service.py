@@ -217,8 +217,6 @@ def _read_run(key: RunKey) -> UseCase[RunReading | Refusal]:
 
 def start_run(request: TriggerRequest, rules: Rules) -> UseCase[StartAnswer]:
     """Start at most one run for an idempotency key, and register the wait for it; the same key, the same answer."""
-    if request.wait is not None:
-        decide.check_deadline(request.wait.deadline, (yield from do(Now())))
     for _ in range(DECISION_TRIES):
         record = yield from do(LoadRequest(request.idempotency_key))
         now = yield from do(Now())
@@ -230,6 +228,8 @@ def start_run(request: TriggerRequest, rules: Rules) -> UseCase[StartAnswer]:
                 saved = yield from do(SaveRequest(admission.unknown, point=Point.START_RECORDED))
                 raise decide.unknown_outcome(saved)
             if admission.reserve is not None:
+                if request.wait is not None:
+                    decide.check_deadline(request.wait.deadline, now)
                 reserved = yield from do(SaveRequest(admission.reserve, point=Point.KEY_RESERVED))
                 started = yield from _create_run(request, reserved)
                 return (yield from _answer(request, started, rules, just_started=True))
@@ -291,10 +291,10 @@ def _answer(
 
 def register_wait(key: RunKey, request: WaitRequest, rules: Rules) -> UseCase[Registered]:
     """Register a wait for an existing run; answer with the completion when the run has ended."""
-    now = yield from do(Now())
-    decide.check_deadline(request.deadline, now)
     existing = yield from do(FindWait(request.task.token))
-    if existing is not None and existing.key != key:
+    if existing is None:
+        decide.check_deadline(request.deadline, (yield from do(Now())))
+    elif existing.key != key:
         msg = f"It waits for run {existing.key.run_id}. A token names one wait: start the task's try anew."
         raise WaitConflict(msg)
     return (yield from _register(key, request, rules, pipeline=None, just_started=False))

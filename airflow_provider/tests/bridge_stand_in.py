@@ -27,7 +27,9 @@ class BridgeStandIn:
     """The bridge's API as far as the provider uses it. `refusals` are answered first, one a call."""
 
     refusals: deque[tuple[int, Any, dict[str, str]]] = field(default_factory=deque)
-    health: dict[str, Any] = field(default_factory=lambda: {"status": "ok", "version": "1.2.3", "targets": {"demo": {}}})
+    health: dict[str, Any] = field(
+        default_factory=lambda: {"status": "ok", "version": "1.2.3", "targets": {"demo": {}}}
+    )
     health_status: int = 200
     end_at_once: str | None = None
     calls: list[Call] = field(default_factory=list)
@@ -78,7 +80,9 @@ class BridgeStandIn:
 
     def refuse(self, status: int, body: Any = None, **headers: str) -> None:
         """Answer the next call like this."""
-        self.refusals.append((status, body if body is not None else {}, {k.replace("_", "-"): v for k, v in headers.items()}))
+        self.refusals.append(
+            (status, body if body is not None else {}, {k.replace("_", "-"): v for k, v in headers.items()})
+        )
 
     def complete(self, token: str, status: str, **more: Any) -> dict[str, Any]:
         """Let the run of that token end, and return its completion/v1."""

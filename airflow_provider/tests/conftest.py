@@ -1,4 +1,4 @@
-"""What the provider's tests share: a bridge, a connection to it, a clock that nobody waits for, and Airflow's worker side."""
+"""What the provider's tests share: a bridge, a connection, a clock that nobody waits for, and Airflow's worker side."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
 from bridge_stand_in import BridgeStandIn
 
 from airflow_adf_bridge.hooks import AdfBridgeHook
@@ -50,13 +51,14 @@ class TaskInstance:
 
 @dataclass
 class Supervisor:
-    """The worker's other half: takes what a task asks of Airflow."""
+    """The worker's other half: keeps what a task asks of people, and takes whatever else it is told."""
 
-    asked: list[Any] = field(default_factory=list)
+    asked: list[CreateHITLDetailPayload] = field(default_factory=list)
 
     def send(self, msg: Any) -> None:
-        """Take one request."""
-        self.asked.append(msg)
+        """Take one message."""
+        if isinstance(msg, CreateHITLDetailPayload):
+            self.asked.append(msg)
 
 
 @pytest.fixture
@@ -89,7 +91,9 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
 
 
 @pytest.fixture
-def connect(bridge: BridgeStandIn, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., AdfBridgeHook]]:
+def connect(
+    bridge: BridgeStandIn, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., AdfBridgeHook]]:
     """Make a hook whose connection leads to the bridge; fields and extras can be given otherwise."""
     hooks: list[AdfBridgeHook] = []
 

@@ -39,9 +39,7 @@ def test_a_passing_trouble_is_retried_with_the_same_key(
 
 
 @pytest.mark.parametrize("retry_after", ["86400", "Fri, 01 Jan 2100 00:00:00 GMT"])
-def test_an_absurd_retry_after_is_cut(
-    bridge: BridgeStandIn, connect: Connect, clock: Clock, retry_after: str
-) -> None:
+def test_an_absurd_retry_after_is_cut(bridge: BridgeStandIn, connect: Connect, clock: Clock, retry_after: str) -> None:
     """S12: however long the bridge asks to wait, the next attempt follows within half a minute."""
     bridge.refuse(503, {}, Retry_After=retry_after)
     connect().start_run(BODY, key="k1", patience=MINUTE)
@@ -105,7 +103,12 @@ def test_every_bad_field_is_named(bridge: BridgeStandIn, connect: Connect) -> No
     [
         ({}, None, None, "sales"),
         ({}, "other", None, "other"),
-        ({"subscription_id": "s"}, "f", "g", "/subscriptions/s/resourceGroups/g/providers/Microsoft.DataFactory/factories/f"),
+        (
+            {"subscription_id": "s"},
+            "f",
+            "g",
+            "/subscriptions/s/resourceGroups/g/providers/Microsoft.DataFactory/factories/f",
+        ),
         (
             {"subscription_id": "s", "resource_group_name": "g"},
             "f",
@@ -145,7 +148,11 @@ def test_a_connection_without_a_usable_target_is_refused(connect: Connect, targe
     [
         (200, {"status": "ok", "version": "1.2.3", "targets": {"demo": {}}}, (True, "adf-bridge 1.2.3 is ok")),
         (200, {"status": "ok", "targets": {"prod": {}}}, (False, "The bridge has no target 'demo'. It has: prod")),
-        (503, {"status": "config-invalid", "errors": ["A is bad"]}, (False, "The bridge answered 503 config-invalid: A is bad")),
+        (
+            503,
+            {"status": "config-invalid", "errors": ["A is bad"]},
+            (False, "The bridge answered 503 config-invalid: A is bad"),
+        ),
         (401, {}, (False, "The bridge answered 401 : the function key was not accepted")),
     ],
 )

@@ -1,6 +1,5 @@
 """The operator, every way through it. What Airflow's worker does around it is proved end to end elsewhere."""
 
-import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -100,11 +99,13 @@ def test_a_task_asks_for_its_run_under_its_token(bridge: BridgeStandIn, supervis
     }
     expected = {"factory": "sales", "pipeline": "ingest", "parameters": {"day": "2026-01-01"}, "wait": wait}
     assert expected == call.body
-    assert TaskTry(target="demo", **named).token() == call.headers["idempotency-key"] == task.ti.xcoms["adf_bridge_token"]
+    assert (
+        TaskTry(target="demo", **named).token() == call.headers["idempotency-key"] == task.ti.xcoms["adf_bridge_token"]
+    )
 
 
 def test_a_task_parks_with_the_options_that_never_change(supervisor: Supervisor, task: Task) -> None:
-    """A waiting task parks with the five options, nothing mutable in its subject, and a margin over its own deadline."""
+    """A waiting task parks with the five options, a fixed subject, and a margin over its own deadline."""
     parked = task.park(timeout=3600)
     (asked,) = supervisor.asked
     assert (
@@ -121,9 +122,7 @@ def test_the_run_is_known_while_the_task_waits(supervisor: Supervisor, task: Tas
     assert ("run-1", MONITOR + "run-1") == (task.ti.xcoms["run_id"], task.ti.xcoms["adf_bridge_monitor_url"])
 
 
-def test_a_shorter_execution_timeout_is_the_deadline(
-    bridge: BridgeStandIn, supervisor: Supervisor, task: Task
-) -> None:
+def test_a_shorter_execution_timeout_is_the_deadline(bridge: BridgeStandIn, supervisor: Supervisor, task: Task) -> None:
     """S29: Airflow does not enforce execution_timeout on a parked task, so it goes into the wait's deadline."""
     task.park(execution_timeout=timedelta(minutes=5))
     assert "2026-01-01T00:05:00+00:00" == bridge.calls[0].body["wait"]["deadline"]
@@ -263,14 +262,14 @@ def test_after_an_answer_for_another_try_the_bridge_s_own_word_counts(
 
 
 def test_a_person_s_answer_is_taken_and_logged_by_name(
-    supervisor: Supervisor, task: Task, caplog: pytest.LogCaptureFixture
+    supervisor: Supervisor, task: Task, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """S16: an answer without a token is a person's; it is the outcome, and the log says whose it was."""
     parked = task.park()
     event = {"chosen_options": ["Succeeded"], "params_input": {}, "responded_by_user": {"id": "7", "name": "Ada"}}
-    with caplog.at_level(logging.WARNING):
-        result = task.resume(parked, event)
-    assert ("Succeeded", "run-1", True) == (result["status"], result["run_id"], "Ada answered Succeeded" in caplog.text)
+    result = task.resume(parked, event)
+    log = capsys.readouterr().out
+    assert ("Succeeded", "run-1", True) == (result["status"], result["run_id"], "Ada answered Succeeded" in log)
 
 
 def test_a_person_can_fail_a_task(supervisor: Supervisor, task: Task) -> None:

@@ -7,7 +7,6 @@ row's version first. https://www.sqlite.org/wal.html
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import sqlite3
 import threading
@@ -235,10 +234,10 @@ class SqliteStore:
             db.execute(f"BEGIN {kind}")
             try:
                 yield db
+                db.commit()
             except BaseException:
                 db.rollback()
                 raise
-            db.commit()
         except (sqlite3.Error, OSError) as error:
             msg = f"The SQLite store failed ({type(error).__name__}). Nothing was changed; the caller may try again."
             raise StoreUnavailable(msg, retry_after=timedelta(seconds=5)) from error
@@ -312,5 +311,5 @@ def _place(cursor: str | None) -> tuple[float, str] | None:
     try:
         at, token = json.loads(base64.urlsafe_b64decode(cursor.encode()))
         return float(at), str(token)
-    except (ValueError, TypeError, binascii.Error):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return None

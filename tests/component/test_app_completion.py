@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from azure.core.credentials import AzureKeyCredential
@@ -220,16 +221,19 @@ def test_late_events_change_nothing(bridge: Bridge, airflow: FakeAirflow) -> Non
 
 
 def test_two_waits_for_one_run(bridge: Bridge) -> None:
-    """Two tasks of two targets that wait for one run are both answered, for one read of ADF."""
+    """Two tasks of two targets that wait for one run are both answered, for one read of its end."""
     one, other = bridge.fresh_airflow(), bridge.fresh_airflow()
-    _, _, run_id = bridge.parked(one)
+    _, token, run_id = bridge.parked(one)
     task = other.task()
     wait = wait_of(other, task)
     assert 200 == bridge.call("POST", "/waits", json={"factory": "sales", "run_id": run_id, **wait}).status_code
     task.park()
     bridge.end_run(run_id)
-    reads = bridge.calls(run_id).get("getRun", 0)
+    reads = bridge.calls(run_id)["getRun"]
+    read_at = datetime.fromisoformat(bridge.call("GET", f"/runs/{run_id}").json()["run"]["read_at"])
+    eventually(lambda: datetime.now(UTC) - read_at > timedelta(seconds=1))
     bridge.deliver(run_event(run_id))
+    assert ["delivered"] * 2 == [bridge.wait(one)["state"] for one in (token, token_of(wait))]
     assert [1, 1] == [len(target.patches) for target in (one, other)]
     assert reads + 1 == bridge.calls(run_id)["getRun"]
 
