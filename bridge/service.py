@@ -244,13 +244,24 @@ def _create_run(request: TriggerRequest, reserved: StartRequest) -> UseCase[Star
     """Send createRun, exactly once for this record, and write down what came of it."""
     answer = yield from do(CreateRun(request.factory, request.pipeline, request.parameters, point=Point.RUN_CREATED))
     if isinstance(answer, Started):
-        started = replace(reserved, state=StartState.STARTED, run_id=answer.run_id)
-        return (yield from do(SaveRequest(started, point=Point.START_RECORDED)))
+        return (yield from _record_start(reserved, answer.run_id))
     if answer.kind is RefusalKind.UNAVAILABLE:
         unknown = yield from do(SaveRequest(replace(reserved, state=StartState.UNKNOWN), point=Point.START_RECORDED))
         raise decide.unknown_outcome(unknown)
     yield from do(DropRequest(reserved, point=Point.START_REFUSED))
     raise _start_refused(request, answer)
+
+
+def _record_start(reserved: StartRequest, run_id: str) -> UseCase[StartRequest]:
+    """Write down which run answers to the key, also over a record that was given up as unknown meanwhile."""
+    record: StartRequest | None = reserved
+    while record is not None:
+        started = replace(record, state=StartState.STARTED, run_id=run_id)
+        try:
+            return (yield from do(SaveRequest(started, point=Point.START_RECORDED)))
+        except StoreConflict:
+            record = yield from do(LoadRequest(reserved.idempotency_key))
+    raise _contended()
 
 
 def _start_refused(request: TriggerRequest, refusal: Refusal) -> Problem:
