@@ -72,11 +72,13 @@ def _tie_to_parent() -> None:
 def _end_all(child: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + GRACE.total_seconds()
     _signal_all(child, signal.SIGTERM)
-    while _reap(child) and time.monotonic() < deadline:
+    while _is_anything_left() and time.monotonic() < deadline:
         time.sleep(0.1)
-    while _reap(child):
+    while _is_anything_left():
         _signal_all(child, signal.SIGKILL)
         time.sleep(0.05)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)  # where orphans are not adopted
 
 
 def _signal_all(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
@@ -87,17 +89,22 @@ def _signal_all(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
         os.killpg(child.pid, number)
 
 
-def _reap(child: subprocess.Popen[bytes]) -> bool:
-    """Collect what has ended. Returns whether anything is left."""
-    child.poll()
-    with suppress(ChildProcessError):
+def _is_anything_left() -> bool:
+    """Collect what has ended, and tell whether anything has not.
+
+    Every orphan is adopted, so no children means no descendants. Looking through /proc would miss a process whose
+    parent ends meanwhile.
+    """
+    try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
-    return bool(_descendants()) if _LINUX else child.returncode is None
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _descendants() -> list[int]:
-    """The ids of all processes below this one, that have not ended."""
+    """The ids of the processes below this one, as far as they hold still while they are counted."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
