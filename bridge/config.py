@@ -100,6 +100,10 @@ class Target:
     token: Secret = field(default_factory=lambda: Secret(""))
     caller_secret: Secret = field(default_factory=lambda: Secret(""))
 
+    def secrets(self) -> list[str]:
+        """Return every secret of this target."""
+        return [secret.reveal() for secret in (self.password, self.token, self.caller_secret) if secret]
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -114,10 +118,8 @@ class Config:
 
     def secrets(self) -> list[str]:
         """Return every secret there is, so that the log can be kept clean of them."""
-        wrapped = [self.adf_token]
-        for target in self.targets.values():
-            wrapped += [target.password, target.token, target.caller_secret]
-        return [secret.reveal() for secret in wrapped if secret]
+        of_targets = [secret for target in self.targets.values() for secret in target.secrets()]
+        return of_targets + ([self.adf_token.reveal()] if self.adf_token else [])
 
 
 def load(environment: Mapping[str, str]) -> Config:

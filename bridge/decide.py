@@ -92,10 +92,11 @@ def judge_event(event: RunEvent, run: Run | None, waits: Sequence[Wait], now: da
     if not open_waits:
         over = "any more" if waits else "yet"
         return Judgement(Verdict.PARKED, f"nobody waits for this run {over}", run=hinted)
-    # Should this process die before ADF was asked, the timer asks.
+    # Should this process die before ADF was asked, the timer asks. The claim is news: its checks start anew.
     told = tuple(
         replace(
             wait.told(now, "event", f"says {event.status}"),
+            checks=0,
             due_at=_sooner(wait.due_at, now + (rules.sweep if ask_adf else policy.READ_SPACING)),
         )
         for wait in open_waits
@@ -151,9 +152,16 @@ def settle(run: Run, waits: Sequence[Wait], now: datetime, rules: Rules) -> tupl
 
 
 def postpone(waits: Sequence[Wait], refusal: Refusal, now: datetime, rules: Rules) -> tuple[Wait, ...]:
-    """Return the open waits of a run that ADF could not be asked about."""
+    """Return the open waits of a run that ADF could not be asked about.
+
+    Trouble of ADF's own makes no check rarer: when it is over, all is told within a sweep interval.
+    """
+    detail = f"ADF could not be asked: {refusal.detail}"
+    again = now + max(rules.sweep, refusal.retry_after or timedelta(0))
     return tuple(
-        _check_again(wait, now, f"ADF could not be asked: {refusal.detail}", rules, asked=refusal.retry_after)
+        _check_again(wait, now, detail, rules)
+        if refusal.kind in _SAYS_NOTHING
+        else replace(wait.told(now, "checked", detail), due_at=min(wait.deadline, again))
         for wait in waits
         if wait.state is WaitState.OPEN
     )
@@ -183,11 +191,9 @@ def _due(wait: Wait, completion: Completion, now: datetime) -> Wait:
     return replace(told, state=WaitState.DUE, completion=completion, due_at=now)
 
 
-def _check_again(wait: Wait, now: datetime, detail: str, rules: Rules, *, asked: timedelta | None = None) -> Wait:
-    at = policy.next_check(now, wait.checks, rules.sweep)
-    if asked is not None:
-        at = max(at, now + asked)
-    return replace(wait.told(now, "checked", detail), checks=wait.checks + 1, due_at=_sooner(wait.deadline, at))
+def _check_again(wait: Wait, now: datetime, detail: str, rules: Rules) -> Wait:
+    at = min(wait.deadline, policy.next_check(now, wait.checks, rules.sweep))
+    return replace(wait.told(now, "checked", detail), checks=wait.checks + 1, due_at=at)
 
 
 def _sooner(one: datetime | None, other: datetime) -> datetime:

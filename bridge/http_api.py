@@ -180,9 +180,7 @@ def _check_caller(app: App, wait: WaitRequest, request: Request) -> None:
     expected = app.config.targets[wait.task.target].caller_secret
     given = request.headers.get(CALLER_HEADER, "")
     if expected and not hmac.compare_digest(expected.reveal().encode(), given.encode()[:_HEADER_BYTES]):
-        msg = (
-            f"Send this target's secret in the header {CALLER_HEADER} (`caller_secret` in Airflow's connection)."
-        )
+        msg = f"Send this target's secret in the header {CALLER_HEADER} (`caller_secret` in Airflow's connection)."
         raise CallerNotAllowed(msg)
 
 

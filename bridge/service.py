@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from bridge import decide, events, policy, views
+from bridge import decide, events, masking, policy, views
 from bridge.commands import (
     CreateRun,
     DropRequest,
@@ -265,7 +265,8 @@ def _record_start(reserved: StartRequest, run_id: str) -> UseCase[StartRequest]:
 
 
 def _start_refused(request: TriggerRequest, refusal: Refusal) -> Problem:
-    started_nothing = f"Nothing was started. {refusal.detail}"
+    # ADF may repeat a parameter's value, which may be a secret.
+    started_nothing = f"Nothing was started. {masking.masked(refusal.detail, masking.texts_in(request.parameters))}"
     match refusal.kind:
         case RefusalKind.NOT_FOUND:
             return PipelineNotFound(f"{request.pipeline!r}: {started_nothing}")

@@ -8,19 +8,17 @@ import traceback
 from collections.abc import Iterable
 from typing import Final
 
+from bridge import masking
 from bridge.model import TimelineEntry, Wait
 
 _LOGGER: Final = logging.getLogger("bridge")
-_MASK: Final = "***"
-_SHORTEST_SECRET: Final = 4  # masking shorter ones would only blot out the log
 
 
 class Log:
     """Writes structured lines. Every text passes the mask, exceptions included."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        # The longest first: a secret that contains another one goes as a whole.
-        self._secrets = sorted({text for text in secrets if len(text) >= _SHORTEST_SECRET}, key=len, reverse=True)
+        self._secrets = tuple(secrets)
 
     def info(self, event: str, **fields: object) -> None:
         """Log what happened."""
@@ -52,9 +50,7 @@ class Log:
 
     def masked(self, text: str) -> str:
         """Return a text without any of the secrets."""
-        for secret in self._secrets:
-            text = text.replace(secret, _MASK)
-        return text
+        return masking.masked(text, self._secrets)
 
     def _write(self, level: int, event: str, fields: dict[str, object]) -> None:
         if not _LOGGER.isEnabledFor(level):

@@ -27,12 +27,18 @@ from bridge.ports import Refusal, RefusalKind, Started
 if TYPE_CHECKING:
     from azure.mgmt.datafactory import DataFactoryManagementClient
 
-_ONCE: Final[dict[str, Any]] = {"retry_total": 0, "connection_timeout": 3, "read_timeout": 5}
-_START_ONCE: Final[dict[str, Any]] = {"retry_total": 0, "connection_timeout": 3, "read_timeout": 25}
+_ONCE: Final[dict[str, Any]] = {
+    "retry_total": 0,
+    "permit_redirects": False,
+    "connection_timeout": 3,
+    "read_timeout": 5,
+}
+_START_ONCE: Final[dict[str, Any]] = {**_ONCE, "read_timeout": 25}
 _KINDS: Final = {
     401: RefusalKind.UNAUTHENTICATED,
     403: RefusalKind.FORBIDDEN,
     404: RefusalKind.NOT_FOUND,
+    408: RefusalKind.UNAVAILABLE,
     409: RefusalKind.CONFLICT,
     429: RefusalKind.THROTTLED,
 }

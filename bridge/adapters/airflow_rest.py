@@ -7,6 +7,7 @@ of the sign-in. https://airflow.apache.org/docs/apache-airflow/stable/stable-res
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final
@@ -14,7 +15,7 @@ from urllib.parse import quote
 
 import requests
 
-from bridge import policy, views
+from bridge import masking, policy, views
 from bridge.adapters.airflow_auth import Auth, SignInRefused, auth_for
 from bridge.config import Target
 from bridge.model import Completion, TaskRef
@@ -104,11 +105,16 @@ class _Connection:
         except requests.RequestException as error:
             return Refusal(RefusalKind.UNAVAILABLE, f"the connection to Airflow failed ({type(error).__name__})")
         if response.status_code not in _OK:
-            return refusal_of(response)
+            return self._without_secrets(refusal_of(response), response)
         document = _json(response)
         if document is None:
             return Refusal(RefusalKind.UNAVAILABLE, "Airflow's answer is not a JSON object: is the URL right?")
         return document
+
+    def _without_secrets(self, refusal: Refusal, response: requests.Response) -> Refusal:
+        """Return a refusal whose words, which are shown and kept, repeat nothing that we signed in with."""
+        sent = response.request.headers.get("Authorization", "").partition(" ")[2]
+        return replace(refusal, detail=masking.masked(refusal.detail, (*self._target.secrets(), sent)))
 
 
 def new_session() -> requests.Session:

@@ -10,6 +10,7 @@ import base64
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,6 +26,7 @@ from bridge.model import Breaker, EventRecord, Run, RunKey, StartRequest, Verdic
 from bridge.ports import Due, WaitFilter
 
 _BUSY_SECONDS: Final = 5.0
+_BUSY_PAUSE_SECONDS: Final = 0.01
 _EVENTS_KEPT: Final = 10_000
 _PRUNE_EVERY: Final = 100
 
@@ -245,13 +247,34 @@ class SqliteStore:
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection = self._local.connection = self._open()
+        return connection
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+        try:
+            _switch_to_wal(connection)
             connection.execute("PRAGMA synchronous = FULL")  # a 2xx is a promise that survives a power cut
             connection.executescript(_TABLES)
-            self._local.connection = connection
+        except BaseException:
+            connection.close()
+            raise
         return connection
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Switch a new file to WAL. SQLite's own waiting for locks does not cover this one moment in a file's life."""
+    give_up_at = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= give_up_at:
+                raise
+            time.sleep(_BUSY_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _put_run(db: sqlite3.Connection, run: Run) -> None:

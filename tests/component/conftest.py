@@ -17,18 +17,21 @@ from tests.component.stand_ins import TOPIC_KEY, Control, running_event_grid
 from tests.fakes_http.airflow import FakeAirflow, running_airflows
 
 CALLER_SECRET = "canary-caller-secret"
-_FREE = tuple(f"team_{number:02}" for number in range(60))
+_FREE = tuple(f"team_{number:02}" for number in range(40))
 
 
 @pytest.fixture(scope="session")
 def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
     """The bridge, a Data Factory that keeps quiet about its runs (but for `noisy`), and an Event Grid."""
     folder = tmp_path_factory.mktemp("bridge")
-    with running_airflows([*_FREE, "held", "guarded", "observed"]) as airflows, running_event_grid(folder) as event_grid:
+    with (
+        running_airflows([*_FREE, "held", "guarded", "observed", "trap"]) as airflows,
+        running_event_grid(folder) as event_grid,
+    ):
         topic = ("--topic-endpoint", event_grid.ready["topics"]["runs"]["endpoint"], "--topic-key", TOPIC_KEY)
         arguments = (*adf_arguments(folder / "pipelines"), *topic)
         with LocalProcess("local.adf", arguments, log=folder / "adf.log") as adf:
-            settings = adf_settings(adf.url, folder)
+            settings = {**adf_settings(adf.url, folder), "BRIDGE_INLINE_SECONDS": "2"}
             for name in _FREE:
                 settings |= settings_of(airflows[name])
             settings |= settings_of(airflows["held"], HOLD_SECONDS="1.5")
@@ -62,6 +65,8 @@ def _subscribe(event_grid: LocalProcess, functions: LocalProcess) -> None:
 
 
 @pytest.fixture
-def airflow(bridge: Bridge) -> FakeAirflow:
-    """An Airflow that no other test uses."""
-    return bridge.fresh_airflow()
+def airflow(bridge: Bridge) -> Iterator[FakeAirflow]:
+    """An Airflow that this test has for itself."""
+    airflow = bridge.fresh_airflow()
+    yield airflow
+    bridge.give_back(airflow)

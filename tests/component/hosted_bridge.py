@@ -1,8 +1,9 @@
-"""The bridge as it is deployed: `function_app.py` in the Functions host, with a local Data Factory and fake Airflows."""
+"""The bridge as it is deployed: in the Functions host, with a local Data Factory and fake Airflows."""
 
 import json
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 
-from bridge.model import TaskRef
+from bridge.model import TaskRef, WaitState
 from local.process import LocalProcess
 from tests.component.stand_ins import TOKEN, Control, eventually, write_pipeline
 from tests.fakes_http.airflow import USER, FakeAirflow
@@ -24,6 +25,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FUNCTION_KEY, EVENT_GRID_KEY, MASTER_KEY = "canary-function-key", "canary-event-grid-key", "canary-master-key"
 CALLER_HEADER = "x-adf-bridge-caller-secret"
 PATIENCE = timedelta(seconds=20)
+FINAL = tuple(state.value for state in WaitState if state.is_final)
+_TICK_SECONDS = 0.25
 
 _GROUP = "/subscriptions/11111111-2222-3333-4444-555555555555/resourceGroups/rg/providers/Microsoft.DataFactory"
 SALES, STOCK = f"{_GROUP}/factories/adf-sales", f"{_GROUP}/factories/adf-stock"
@@ -98,16 +101,20 @@ class Hosted:
         return [event["verdict"] for event in self.events(run_id)]
 
     def until(self, token: str, *states: str) -> Json:
-        """The wait, as soon as it is in one of these states; the timer is run again and again until then."""
+        """The wait, as soon as it is in one of these states; the timer is run every quarter of a second until then."""
+        next_tick = 0.0
 
         def look() -> Json | None:
+            nonlocal next_tick
             wait = self.wait(token)
             if wait["state"] in states:
                 return wait
-            self.tick()
+            if time.monotonic() >= next_tick:
+                self.tick()
+                next_tick = time.monotonic() + _TICK_SECONDS
             return None
 
-        return eventually(look, within=PATIENCE) or {}
+        return eventually(look, within=PATIENCE)
 
     def _keep(self, answer: requests.Response) -> None:
         with self.lock:
@@ -125,8 +132,15 @@ class Bridge(Hosted):
     _free: list[str] = field(default_factory=list)
 
     def fresh_airflow(self) -> FakeAirflow:
-        """A target that no other test has used."""
+        """A target that no other test has upset."""
         return self.airflows[self._free.pop(0)]
+
+    def give_back(self, airflow: FakeAirflow) -> None:
+        """Let other tests use a target, if nothing was made of it that could disturb them."""
+        due = self.call("GET", f"/waits?target={airflow.name}&state=due").json()["waits"]
+        if airflow.untroubled and not due:
+            airflow.forget()
+            self._free.append(airflow.name)
 
     @property
     def logs(self) -> list[Path]:
@@ -144,6 +158,12 @@ class Bridge(Hosted):
     def end_run(self, run_id: str, status: str = "Succeeded", **why: str) -> None:
         """End a run that is held."""
         self.adf.post(f"runs/{run_id}/finish", {"status": status, **why})
+
+    def complete(self, token: str, run_id: str, status: str = "Succeeded", **why: str) -> Json:
+        """End a run, deliver its event, and return the wait when it is over."""
+        self.end_run(run_id, status, **why)
+        assert 202 == self.deliver(run_event(run_id, status)).status_code
+        return self.until(token, *FINAL)
 
     def start(
         self, wait: Json | None = None, *, key: str | None = None, headers: Mapping[str, str] | None = None, **body: Any

@@ -9,7 +9,17 @@ from azure.core.credentials import AzureKeyCredential
 from azure.core.messaging import CloudEvent
 from azure.eventgrid import EventGridPublisherClient
 
-from tests.component.hosted_bridge import PATIENCE, SALES, STOCK, Bridge, grid_event, run_event, token_of, wait_of
+from tests.component.hosted_bridge import (
+    FINAL,
+    PATIENCE,
+    SALES,
+    STOCK,
+    Bridge,
+    grid_event,
+    run_event,
+    token_of,
+    wait_of,
+)
 from tests.component.stand_ins import TOPIC_KEY, eventually
 from tests.fakes_http.airflow import FakeAirflow
 
@@ -19,8 +29,7 @@ MONITOR = "https://adf.azure.com/en-us/monitoring/pipelineruns"
 def test_success(bridge: Bridge, airflow: FakeAirflow) -> None:
     """A run that succeeds completes its task with one PATCH of `completion/v1`, for at most three calls of ADF."""
     _, token, run_id = bridge.parked(airflow)
-    bridge.end_run(run_id)
-    assert 202 == bridge.deliver(run_event(run_id)).status_code
+    bridge.complete(token, run_id)
     [patch] = airflow.patches
     completion = patch.body["params_input"]
     assert ["Succeeded"] == patch.body["chosen_options"]
@@ -44,8 +53,8 @@ def test_success(bridge: Bridge, airflow: FakeAirflow) -> None:
 def test_failure(bridge: Bridge, airflow: FakeAirflow) -> None:
     """A run that fails tells its task which activity failed, with ADF's code and message, for three calls of ADF."""
     _, token, run_id = bridge.parked(airflow)
-    bridge.end_run(run_id, "Failed", message="Operation on target Load failed: no such table", error_code="2011")
-    bridge.deliver(run_event(run_id, "Failed"))
+    why = {"message": "Operation on target Load failed: no such table", "error_code": "2011"}
+    bridge.complete(token, run_id, "Failed", **why)
     [patch] = airflow.patches
     completion = patch.body["params_input"]
     assert (["Failed"], "Failed") == (patch.body["chosen_options"], completion["status"])
@@ -59,9 +68,8 @@ def test_failure(bridge: Bridge, airflow: FakeAirflow) -> None:
 
 def test_cancelled_run(bridge: Bridge, airflow: FakeAirflow) -> None:
     """S30: a cancelled run is told as Cancelled, which is neither a success nor a failure."""
-    _, _, run_id = bridge.parked(airflow)
-    bridge.end_run(run_id, "Cancelled")
-    bridge.deliver(run_event(run_id, "Cancelled"))
+    _, token, run_id = bridge.parked(airflow)
+    bridge.complete(token, run_id, "Cancelled")
     assert [["Cancelled"]] == [patch.body["chosen_options"] for patch in airflow.patches]
 
 
@@ -96,17 +104,16 @@ def test_event_grid_schema(bridge: Bridge, airflow: FakeAirflow) -> None:
     _, token, run_id = bridge.parked(airflow)
     bridge.end_run(run_id)
     bridge.deliver(grid_event(run_id))
-    assert ("delivered", ["matched"]) == (bridge.wait(token)["state"], bridge.verdicts(run_id))
+    assert ("delivered", ["matched"]) == (bridge.until(token, *FINAL)["state"], bridge.verdicts(run_id))
 
 
 def test_mapped_tasks(bridge: Bridge, airflow: FakeAirflow) -> None:
     """S17: of three mapped tasks in a group, each is answered with its own run's end, whatever their order."""
-    runs = {
-        index: bridge.parked(airflow, dag_id="etl", task_id="group.copy", map_index=index)[2] for index in range(3)
-    }
+    parked = [bridge.parked(airflow, dag_id="etl", task_id="group.copy", map_index=index) for index in range(3)]
+    runs = [run_id for _, _, run_id in parked]
     for index, status in ((2, "Succeeded"), (0, "Failed"), (1, "Cancelled")):
-        bridge.end_run(runs[index], status)
-        bridge.deliver(run_event(runs[index], status))
+        _, token, run_id = parked[index]
+        bridge.complete(token, run_id, status)
     path = "/api/v2/dags/etl/dagRuns/manual__2026-01-01T00:00:00+00:00/taskInstances/group.copy"
     assert [
         (f"{path}/2/hitlDetails", ["Succeeded"], runs[2]),
@@ -118,16 +125,21 @@ def test_mapped_tasks(bridge: Bridge, airflow: FakeAirflow) -> None:
 def test_same_names_everywhere(bridge: Bridge) -> None:
     """S18: tasks of the same names on two targets, and pipelines of the same name in two factories, never mix."""
     one, other = bridge.fresh_airflow(), bridge.fresh_airflow()
-    _, _, sales_run = bridge.parked(one, factory="sales")
+    _, one_token, sales_run = bridge.parked(one, factory="sales")
     _, other_token, stock_run = bridge.parked(other, factory="stock")
-    bridge.end_run(sales_run, "Failed")
     bridge.end_run(stock_run)
-    bridge.deliver(run_event(sales_run, "Failed", factory=SALES))
+    bridge.complete(one_token, sales_run, "Failed")
     assert [[["Failed"]], []] == [[patch.body["chosen_options"] for patch in target.patches] for target in (one, other)]
-    # The other run's id with the wrong factory is another run.
+    # The other run's id with the wrong factory is another run, for which nobody waits.
+    before = bridge.calls(stock_run)
     bridge.deliver(run_event(stock_run, factory=SALES))
-    assert "open" == bridge.wait(other_token)["state"]
+    assert ("open", ["parked"], before) == (
+        bridge.wait(other_token)["state"],
+        bridge.verdicts(stock_run),
+        bridge.calls(stock_run),
+    )
     bridge.deliver(run_event(stock_run, factory=STOCK))
+    bridge.until(other_token, "delivered")
     assert [["Succeeded"]] == [patch.body["chosen_options"] for patch in other.patches]
 
 
@@ -143,7 +155,7 @@ def test_run_that_ended_before_the_wait(bridge: Bridge, airflow: FakeAirflow) ->
         completed["status"],
         completed["failed_activity"]["error_code"],
     )
-    assert ("inline", []) == (bridge.wait(token_of(wait))["state"], airflow.requests)
+    assert ("inline", []) == (bridge.wait(token_of(wait))["state"], airflow.looks)
 
 
 def test_event_before_the_wait(bridge: Bridge, airflow: FakeAirflow) -> None:
@@ -160,6 +172,18 @@ def test_event_before_the_wait(bridge: Bridge, airflow: FakeAirflow) -> None:
     assert (["parked", "duplicate"], []) == (bridge.verdicts(run_id), airflow.patches)
 
 
+def test_event_between_two_waits(bridge: Bridge, airflow: FakeAirflow) -> None:
+    """S01: an event that came when nobody waited counts, also for a run that ADF was asked about a moment before."""
+    run_id = bridge.started()
+    first, second = (wait_of(airflow, airflow.task(task_id=name)) for name in ("first", "second"))
+    assert bridge.call("POST", "/waits", json={"factory": "sales", "run_id": run_id, **first}).ok
+    bridge.call("DELETE", f"/waits/{token_of(first)}")
+    bridge.end_run(run_id)
+    bridge.deliver(run_event(run_id))
+    answer = bridge.call("POST", "/waits", json={"factory": "sales", "run_id": run_id, **second})
+    assert ("Succeeded", "inline") == (answer.json()["completed"]["status"], answer.json()["wait"]["state"])
+
+
 def test_event_before_the_task_parks(bridge: Bridge) -> None:
     """S02: a task that still runs is looked at until it parks, and then held back for the target's hold."""
     airflow = bridge.airflows["held"]
@@ -173,6 +197,7 @@ def test_event_before_the_task_parks(bridge: Bridge) -> None:
         assert [] == airflow.patches
         task.park()
         assert 202 == delivery.result().status_code
+    bridge.until(token_of(wait), "delivered")
     [patch] = airflow.patches
     first_seen_parked = next(one for one in airflow.seen("GET", "/early/") if one.at > patch.at - 1.45 - 0.5)
     assert 1.5 <= patch.at - first_seen_parked.at + 0.01
@@ -190,6 +215,7 @@ def test_task_without_a_state(bridge: Bridge, airflow: FakeAirflow) -> None:
         eventually(lambda: "not-parked" in bridge.story(token_of(wait)))
         task.park()
         delivery.result()
+    bridge.until(token_of(wait), "delivered")
     assert ("delivered", 1) == (bridge.wait(token_of(wait))["state"], len(airflow.patches))
 
 
@@ -212,8 +238,7 @@ def test_duplicate_events(bridge: Bridge, airflow: FakeAirflow) -> None:
 def test_late_events_change_nothing(bridge: Bridge, airflow: FakeAirflow) -> None:
     """S04: what comes after a run's end, in whatever order, neither completes again nor asks ADF again."""
     _, token, run_id = bridge.parked(airflow)
-    bridge.end_run(run_id)
-    bridge.deliver(run_event(run_id))
+    bridge.complete(token, run_id)
     before = bridge.calls(run_id)
     bridge.deliver(run_event(run_id, "InProgress"), run_event(run_id, "Failed"), run_event(run_id, "Cancelled"))
     assert (["duplicate"] * 3, before) == (bridge.verdicts(run_id)[1:], bridge.calls(run_id))
@@ -233,7 +258,8 @@ def test_two_waits_for_one_run(bridge: Bridge) -> None:
     read_at = datetime.fromisoformat(bridge.call("GET", f"/runs/{run_id}").json()["run"]["read_at"])
     eventually(lambda: datetime.now(UTC) - read_at > timedelta(seconds=1))
     bridge.deliver(run_event(run_id))
-    assert ["delivered"] * 2 == [bridge.wait(one)["state"] for one in (token, token_of(wait))]
+    for one_of_two in (token, token_of(wait)):
+        bridge.until(one_of_two, "delivered")
     assert [1, 1] == [len(target.patches) for target in (one, other)]
     assert reads + 1 == bridge.calls(run_id)["getRun"]
 
@@ -253,9 +279,8 @@ def test_observe_mode(bridge: Bridge) -> None:
     _, token, run_id = bridge.parked(airflow)
     bridge.end_run(run_id)
     bridge.deliver(run_event(run_id))
-    bridge.until(token, "due")
-    eventually(lambda: "observed" in bridge.story(token) or bridge.tick(), within=PATIENCE)
-    assert [] == airflow.patches
+    eventually(lambda: "observed" in bridge.story(token), within=PATIENCE)
+    assert ("due", []) == (bridge.wait(token)["state"], airflow.patches)
 
 
 @pytest.mark.parametrize("how", ["list", "run"])
@@ -263,4 +288,4 @@ def test_what_is_known(bridge: Bridge, airflow: FakeAirflow, how: str) -> None:
     """A wait is listed for its target, and a run shows its waits."""
     _, token, run_id = bridge.parked(airflow)
     path = f"/waits?target={airflow.name.upper()}&state=open&factory=sales" if how == "list" else f"/runs/{run_id}"
-    assert [token] == [wait["token"] for wait in bridge.call("GET", path).json()["waits"]]
+    assert token in [wait["token"] for wait in bridge.call("GET", path).json()["waits"]]

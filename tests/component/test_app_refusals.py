@@ -153,7 +153,7 @@ def test_addresses_in_waits(
     before = bridge.adf.get("calls")["by_operation"]
     body = {"factory": "sales", "run_id": str(uuid.uuid4()), **wait_of(airflow, airflow.task()), **changes}
     assert expected == refusal(bridge.call("POST", "/waits", json=body))
-    assert (before, []) == (bridge.adf.get("calls")["by_operation"], airflow.requests)
+    assert (before, []) == (bridge.adf.get("calls")["by_operation"], airflow.looks)
 
 
 def test_pipeline_that_does_not_exist(bridge: Bridge) -> None:

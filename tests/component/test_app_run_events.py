@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.component.hosted_bridge import SALES, Bridge, grid_event, run_event
-from tests.component.stand_ins import eventually
+from tests.component.hosted_bridge import SALES, Bridge, Json, grid_event, run_event
 from tests.fakes_http.airflow import FakeAirflow
 
 ELSEWHERE = SALES.replace("adf-sales", "adf-elsewhere")
@@ -22,7 +21,7 @@ def test_forged_event(bridge: Bridge, airflow: FakeAirflow) -> None:
         bridge.calls(run_id),
         bridge.verdicts(run_id),
     )
-    assert ("open", []) == (bridge.wait(token)["state"], airflow.requests)
+    assert ("open", []) == (bridge.wait(token)["state"], airflow.looks)
     bridge.end_run(run_id, "Failed")
     bridge.deliver(run_event(run_id, "Failed"))
     bridge.until(token, "delivered")
@@ -82,7 +81,7 @@ def test_unknown_words(bridge: Bridge, airflow: FakeAirflow, change: dict[str, A
     assert (["unknown-status"], "open", []) == (
         bridge.verdicts(run_id),
         bridge.wait(token)["state"],
-        airflow.requests,
+        airflow.looks,
     )
 
 
@@ -112,11 +111,11 @@ def test_malformed_event(bridge: Bridge, event: Any) -> None:
     )
 
 
-def test_bad_event_among_good_ones(bridge: Bridge) -> None:
+def test_bad_event_among_good_ones(bridge: Bridge, airflow: FakeAirflow) -> None:
     """S26: one bad event in a delivery of ten does not keep the other nine from being handled."""
-    tokens, events = [], []
+    tokens: list[str] = []
+    events: list[Json] = []
     for _ in range(9):
-        airflow = bridge.fresh_airflow() if not tokens else airflow
         _, token, run_id = bridge.parked(airflow, task_id=f"copy_{len(tokens)}")
         bridge.end_run(run_id)
         tokens.append(token)
@@ -145,7 +144,7 @@ def test_five_thousand_events(bridge: Bridge, airflow: FakeAirflow) -> None:
     bridge.end_run(run_id)
     junk = [{"specversion": "1.0", "id": f"junk/{number}"} for number in range(4_999)]
     assert 202 == bridge.deliver(*junk[:2_500], run_event(run_id), *junk[2_500:]).status_code
-    eventually(lambda: bridge.wait(token)["state"] == "delivered")
+    bridge.until(token, "delivered")
     assert 500 == len(bridge.call("GET", "/events", params={"verdict": "malformed", "limit": 500}).json()["events"])
 
 

@@ -89,6 +89,21 @@ class FakeAirflow:
         """Plan what happens to requests to come."""
         self._troubles.append(Trouble(method, path, **what))
 
+    @property
+    def untroubled(self) -> bool:
+        """Whether nothing has been planned, and the user may do what a user may."""
+        return not self._troubles and self.role == "user"
+
+    def forget(self) -> None:
+        """Forget all tasks and requests; who has signed in stays signed in."""
+        self.requests.clear()
+        self._tasks.clear()
+
+    def recover(self) -> None:
+        """Do nothing wrong any more."""
+        for trouble in self._troubles:
+            trouble.times = 0
+
     def expire_tokens(self) -> None:
         """Let every token that was given out run out."""
         self.tokens.clear()
@@ -96,6 +111,11 @@ class FakeAirflow:
     def seen(self, method: str, path: str = "") -> list[Seen]:
         """The requests with this method and this text in the decoded path, in order."""
         return [one for one in self.requests if one.method == method and path in one.path]
+
+    @property
+    def looks(self) -> list[Seen]:
+        """Every read of a task."""
+        return self.seen("GET", "/taskInstances/")
 
     @property
     def patches(self) -> list[Seen]:
@@ -107,7 +127,7 @@ class FakeAirflow:
         """Every attempt to sign in."""
         return self.seen("POST", "/auth/token")
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         raw = await request.read()
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -247,12 +267,11 @@ def running_airflows(names: Sequence[str]) -> Iterator[dict[str, FakeAirflow]]:
         loop.close()
 
 
-async def _serve(airflows: Sequence[FakeAirflow]) -> list[web.AppRunner]:
+async def _serve(airflows: Sequence[FakeAirflow]) -> list[web.ServerRunner]:
     runners = []
     for airflow in airflows:
-        app = web.Application(client_max_size=16 * 1024 * 1024)
-        app.router.add_route("*", "/{path:.*}", airflow.handle)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        # A server without a router: aiohttp's has no route for a path with a line break in it.
+        runner = web.ServerRunner(web.Server(airflow.handle, access_log=None), shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         airflow.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
@@ -260,5 +279,5 @@ async def _serve(airflows: Sequence[FakeAirflow]) -> list[web.AppRunner]:
     return runners
 
 
-async def _stop(runners: Sequence[web.AppRunner]) -> None:
+async def _stop(runners: Sequence[web.ServerRunner]) -> None:
     await asyncio.gather(*(runner.cleanup() for runner in runners))

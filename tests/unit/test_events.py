@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge import events
@@ -13,9 +13,9 @@ from bridge.model import FactoryId, RunEvent, RunStatus, Verdict
 from tests.fakes.samples import ARM_ID, FACTORY, KEY, STRANGE_ARM_ID, cloud_event, grid_event
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=20,
+    max_leaves=8,
 )
 NAMES = ["specversion", "id", "source", "type", "data", "eventType", "dataVersion", "topic", "subject"]
 DATA_NAMES = ["runId", "parentRunId", "status", "factory", "pipelineName"]
@@ -63,7 +63,7 @@ def test_a_cloud_event() -> None:
 
 
 def test_a_grid_event() -> None:
-    """An event in the Event Grid schema says the same; its factory stands in the data, for Event Grid sets the topic."""
+    """An event in the Event Grid schema says the same; its factory stands in the data, as its topic is not its own."""
     parsed = only(json.dumps(grid_event()))
     assert isinstance(parsed, RunEvent)
     assert (EXPECTED.key, EXPECTED.status) == (parsed.key, parsed.status)
@@ -192,6 +192,7 @@ def test_parsing_never_raises_on_bytes(raw: bytes | str) -> None:
     assert events.parse(raw)
 
 
+@settings(max_examples=60)
 @given(EVENT_SHAPED | JSON | st.lists(EVENT_SHAPED, max_size=3))
 def test_parsing_never_raises_on_json(document: Any) -> None:
     """S26: whatever JSON arrives, parsing returns a value per event, and each can be stored and shown."""

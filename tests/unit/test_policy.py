@@ -153,5 +153,3 @@ def test_the_allow_list(text: str, expected: FactoryId | None) -> None:
 def test_aliases() -> None:
     """A factory is shown by its alias, or by its name once it has left the configuration."""
     assert ("demo", "adf-strange") == (RULES.alias(FACTORY), RULES.alias(FactoryId.parse(STRANGE_ARM_ID)))
-
-

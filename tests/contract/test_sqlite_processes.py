@@ -1,0 +1,236 @@
+"""One SQLite file, many processes: what one writes the others see, and of two that race one wins."""
+
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from bridge.adapters.sqlite_store import SqliteStore
+from bridge.errors import StoreConflict, StoreUnavailable
+from bridge.model import Wait
+from tests.fakes.samples import KEY, a_run, a_task, a_wait
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+RETENTION: Final = timedelta(days=30)
+ROUNDS: Final = 200
+OPENERS: Final = 8
+
+# Reads lines from its standard input: each names a round to take part in. Answers each with what became of it.
+RACER = """
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from bridge.adapters.sqlite_store import SqliteStore
+from bridge.errors import StoreConflict
+store = SqliteStore(Path(sys.argv[1]), retention=timedelta(days=30))
+store.check()
+print("ready", flush=True)
+for line in sys.stdin:
+    wait = store.find_wait(sys.argv[2])
+    print("read", flush=True)
+    sys.stdin.readline()
+    try:
+        store.put(None, (replace(wait, attempts=wait.attempts + 1),))
+    except StoreConflict:
+        print("lost", flush=True)
+    else:
+        print("won", flush=True)
+"""
+
+# Opens a file that is not there yet at the moment that it is told to.
+OPENER = """
+import sys
+from datetime import timedelta
+from pathlib import Path
+from bridge.adapters.sqlite_store import SqliteStore
+from bridge.model import Breaker
+print("ready", flush=True)
+sys.stdin.readline()
+store = SqliteStore(Path(sys.argv[1]), retention=timedelta(days=30))
+store.save_breaker(Breaker(sys.argv[2], failures=1))
+print(len(store.breakers()) > 0, flush=True)
+"""
+
+
+class Process:
+    """Another process that is told what to do, line by line."""
+
+    def __init__(self, program: str, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", program, *arguments],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def tell(self) -> None:
+        """Send a line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+
+    def hear(self) -> str:
+        """Read a line."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def end(self) -> int:
+        """Let it end; return its exit code."""
+        if self._process.returncode is None:
+            self._process.communicate(timeout=30)
+        return self._process.returncode
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Process]]:
+    """Start processes that are ended with the test, also when it fails."""
+    started: list[Process] = []
+
+    def start(program: str, *arguments: str) -> Process:
+        process = Process(program, *arguments)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.end()
+
+
+def store_at(path: Path) -> SqliteStore:
+    """Return a store of this process."""
+    return SqliteStore(path, retention=RETENTION)
+
+
+def test_two_processes_race_for_a_wait(tmp_path: Path, start: Callable[..., Process]) -> None:
+    """S22: of two processes that read the same row and write it at the same moment, exactly one wins, each time."""
+    path = tmp_path / "bridge.db"
+    store = store_at(path)
+    store.put(a_run(), [a_wait()])
+    racers = [start(RACER, str(path), a_wait().token) for _ in range(2)]
+    assert ["ready", "ready"] == [racer.hear() for racer in racers]
+    outcomes: Counter[tuple[str, ...]] = Counter()
+    for _ in range(ROUNDS):
+        for racer in racers:
+            racer.tell()
+        assert ["read", "read"] == [racer.hear() for racer in racers]
+        for racer in racers:
+            racer.tell()
+        outcomes[tuple(sorted(racer.hear() for racer in racers))] += 1
+    assert [0, 0] == [racer.end() for racer in racers]
+    wait = store.find_wait(a_wait().token)
+    store.close()
+    assert wait is not None
+    assert ({("lost", "won"): ROUNDS}, ROUNDS) == (outcomes, wait.attempts)
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_many_processes_open_a_new_file(tmp_path: Path, start: Callable[..., Process], attempt: int) -> None:
+    """S23: processes that open a new file at the same moment all find it usable, and lose nothing."""
+    path = tmp_path / "new folder" / "bridge.db"
+    openers = [start(OPENER, str(path), f"target:{number}") for number in range(OPENERS)]
+    assert ["ready"] * OPENERS == [opener.hear() for opener in openers]
+    for opener in openers:
+        opener.tell()
+    assert ["True"] * OPENERS == [opener.hear() for opener in openers]
+    assert [0] * OPENERS == [opener.end() for opener in openers]
+    store = store_at(path)
+    names = [breaker.name for breaker in store.breakers()]
+    store.close()
+    assert [f"target:{number}" for number in range(OPENERS)] == names
+
+
+def test_many_threads_write(tmp_path: Path) -> None:
+    """S22: threads that share a store write without losing anything, each change exactly once."""
+    store = store_at(tmp_path / "bridge.db")
+    store.put(None, [a_wait()])
+    threads, each = 8, 10
+
+    def count(_: int) -> int:
+        won = 0
+        while won < each:
+            wait = store.find_wait(a_wait().token)
+            assert wait is not None
+            try:
+                store.put(None, [replace(wait, attempts=wait.attempts + 1)])
+                won += 1
+            except StoreConflict:
+                continue
+        store.close()
+        return won
+
+    with ThreadPoolExecutor(threads) as pool:
+        assert [each] * threads == list(pool.map(count, range(threads)))
+    wait = store.find_wait(a_wait().token)
+    store.close()
+    assert wait is not None
+    assert threads * each == wait.attempts
+
+
+def test_a_run_and_its_waits_are_of_one_moment(tmp_path: Path) -> None:
+    """S23: a run and its waits that change together are never read apart, however fast they change."""
+    writer, reader = store_at(tmp_path / "bridge.db"), store_at(tmp_path / "bridge.db")
+    writer.put(a_run(), [a_wait(a_task(nonce=nonce)) for nonce in "ab"])
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            run, waits = writer.run(KEY)
+            assert run is not None
+            writer.put(replace(run, reads=run.reads + 1), [replace(wait, checks=run.reads + 1) for wait in waits])
+        writer.close()
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    torn = []
+    for _ in range(300):
+        run, waits = reader.run(KEY)
+        assert run is not None
+        torn += [wait for wait in waits if wait.checks != run.reads]
+    stop.set()
+    writing.join()
+    reader.close()
+    writer.close()
+    assert [] == torn
+
+
+def test_what_is_written_outlives_the_process(tmp_path: Path) -> None:
+    """S24: what one process wrote, another one finds when the first is gone."""
+    path = tmp_path / "bridge.db"
+    first = store_at(path)
+    _, written = first.put(a_run(), [a_wait()])
+    first.close()
+    second = store_at(path)
+    found: Wait | None = second.find_wait(a_wait().token)
+    second.close()
+    assert written[0] == found
+
+
+def test_a_store_recovers(tmp_path: Path) -> None:
+    """S23: a store that could not be used can be used once what was in its way is gone."""
+    path = tmp_path / "bridge.db"
+    path.mkdir()
+    store = store_at(path)
+    with pytest.raises(StoreUnavailable):
+        store.check()
+    path.rmdir()
+    store.check()
+    store.close()
+
+
+def test_no_value_is_shown_when_it_fails(tmp_path: Path) -> None:
+    """S34: a store that fails tells the kind of the error, and neither path nor content."""
+    path = tmp_path / "canary.db"
+    path.mkdir()
+    with pytest.raises(StoreUnavailable) as caught:
+        store_at(path).put(None, [a_wait(a_task(dag_id="canary"))])
+    assert "canary" not in caught.value.detail

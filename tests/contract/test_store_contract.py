@@ -1,0 +1,513 @@
+"""What every store has to keep, whatever it is made of."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.adapters import sqlite_store
+from bridge.adapters.sqlite_store import SqliteStore
+from bridge.errors import StoreConflict, StoreUnavailable
+from bridge.model import (
+    Breaker,
+    EventRecord,
+    FailedActivity,
+    OnAbandon,
+    Outcome,
+    Run,
+    RunKey,
+    RunStatus,
+    StartRequest,
+    StartState,
+    Verdict,
+    Wait,
+    WaitState,
+)
+from bridge.ports import Due, Store, WaitFilter
+from tests.fakes.clock import START
+from tests.fakes.samples import (
+    FACTORY,
+    KEY,
+    MINUTE,
+    OTHER_FACTORY,
+    SECOND,
+    a_completion,
+    a_run,
+    a_task,
+    a_wait,
+    an_ended_run,
+)
+from tests.fakes.store import FaultyStore, MemoryStore
+
+EVENTS_KEPT = 250
+PRUNED_EVERY = 100  # a store may keep this many more before it drops what is too much
+RETENTION = timedelta(days=30)
+EVERY_WAIT = WaitFilter()
+NAMES = [
+    "plain",
+    "a/b%2F?c#d&e=f+g;h",
+    "käse-ü-ﬁ-💥",
+    "שלום\u202eעולם",
+    "line\nbreak\ttab",
+    "quote'\"`\\--; DROP TABLE waits",
+    "x" * 250,
+    " ",
+]
+
+
+@pytest.fixture(params=["sqlite", "memory", "memory behind faults"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """Each store in turn, empty."""
+    if request.param == "sqlite":
+        monkeypatch.setattr(sqlite_store, "_EVENTS_KEPT", EVENTS_KEPT)
+        sqlite = SqliteStore(tmp_path / "folder that is not there yet/bridge.db", retention=RETENTION)
+        yield sqlite
+        sqlite.close()
+    elif request.param == "memory":
+        yield MemoryStore(retention=RETENTION, events_kept=EVENTS_KEPT)
+    else:
+        yield FaultyStore(MemoryStore(retention=RETENTION, events_kept=EVENTS_KEPT))
+
+
+def put_wait(store: Store, **changes: Any) -> Wait:
+    """Write a wait of its own; return it as it was written."""
+    _, (wait,) = store.put(None, [a_wait(a_task(nonce=str(changes.pop("nonce", "n"))), **changes)])
+    return wait
+
+
+def full_run() -> Run:
+    """Return a run with nothing left out."""
+    return an_ended_run(
+        RunStatus.FAILED,
+        pipeline="copy_orders",
+        reads=3,
+        hint=RunStatus.SUCCEEDED,
+        hint_at=START + 1.5 * SECOND,
+        run_start=START - MINUTE,
+        message="Operation on target Copy failed: 💥",
+        failed_activity=FailedActivity("Copy", "Copy", None, "no"),
+    )
+
+
+def full_wait() -> Wait:
+    """Return a wait with nothing left out."""
+    moment = START + timedelta(microseconds=123_457)
+    wait = a_wait(
+        state=WaitState.DUE,
+        on_abandon=OnAbandon.CANCEL,
+        due_at=moment,
+        attempts=2,
+        failures=1,
+        checks=4,
+        seen_running_at=moment,
+        seen_waiting_at=moment + SECOND,
+        missing_since=moment,
+        sent_at=moment,
+        completion=a_completion(status=Outcome.UNKNOWN, failed_activity=FailedActivity("A", "B", "C", None)),
+    )
+    return wait.told(moment, "registered", "waits").told(moment + SECOND, "event", "says ü\n")
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_there_at_first(store: Store) -> None:
+    """An empty store answers every question with nothing."""
+    assert (None, ()) == store.run(KEY)
+    assert ([], None, None) == (list(store.find_runs("r")), store.find_wait("t"), store.request("k"))
+    assert ([], ([], None)) == (
+        list(store.due("prod", before=START, limit=9)),
+        tuple_of(store.waits(EVERY_WAIT, limit=9, cursor=None)),
+    )
+    assert ([], []) == (list(store.events(verdict=None, run_id=None, limit=9)), list(store.breakers()))
+    assert Breaker("target:prod") == store.breaker("target:prod")
+
+
+def tuple_of(page: tuple[Any, str | None]) -> tuple[list[Wait], str | None]:
+    """Return a page with its rows as a list."""
+    return list(page[0]), page[1]
+
+
+def test_rows_come_back_as_they_were_written(store: Store) -> None:
+    """A run and its waits read back equal, to the microsecond, with the versions that writing them gave."""
+    run, waits = store.put(full_run(), [full_wait()])
+    assert (full_run(), full_wait()) == (replace(run or a_run(), version=0), replace(waits[0], version=0))
+    assert (run, waits) == store.run(KEY)
+    assert waits[0] == store.find_wait(waits[0].token)
+    assert [run] == list(store.find_runs(KEY.run_id))
+
+
+def test_a_factory_keeps_its_spelling(store: Store) -> None:
+    """A factory is found in any case, and read back as it was spelled."""
+    shouted = replace(FACTORY, arm_id=FACTORY.arm_id.upper())
+    store.put(a_run(key=RunKey(shouted, "r")), [])
+    found, _ = store.run(RunKey(FACTORY, "r"))
+    assert found is not None
+    assert FACTORY.arm_id.upper() == found.key.factory.arm_id
+
+
+@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
+def test_any_name_will_do(store: Store, name: str) -> None:
+    """S33: names of any characters are kept as they are, and rows are found by them."""
+    task = a_task(dag_id=name, run_id=name, task_id=name, nonce=name)
+    store.put(a_run(key=RunKey(FACTORY, name), pipeline=name), [a_wait(task, key=RunKey(FACTORY, name))])
+    run, (wait,) = store.run(RunKey(FACTORY, name))
+    assert run is not None
+    assert (name, task, [run]) == (run.pipeline, wait.task, list(store.find_runs(name)))
+    store.save_request(a_record(idempotency_key=name))
+    store.save_breaker(Breaker(name, detail=name, failures=1))
+    found = store.request(name)
+    assert found is not None
+    assert (name, name) == (found.idempotency_key, store.breaker(name).detail)
+
+
+# --- compare and set --------------------------------------------------------------------------------------------------
+
+
+def test_a_row_is_made_once(store: Store) -> None:
+    """S22: a row that is there already cannot be made again."""
+    store.put(a_run(), [a_wait()])
+    for run, waits in ((a_run(), []), (None, [a_wait()])):
+        with pytest.raises(StoreConflict):
+            store.put(run, waits)
+
+
+def test_a_row_that_changed_is_not_overwritten(store: Store) -> None:
+    """S22: of two who read the same row, the second one to write it is refused."""
+    store.put(a_run(), [a_wait()])
+    run, (wait,) = store.run(KEY)
+    assert run is not None
+    store.put(replace(run, reads=1), [replace(wait, checks=1)])
+    for stale_run, stale_waits in ((replace(run, reads=2), []), (None, [replace(wait, checks=2)])):
+        with pytest.raises(StoreConflict):
+            store.put(stale_run, stale_waits)
+    now_run, (now_wait,) = store.run(KEY)
+    assert now_run is not None
+    assert (1, 1) == (now_run.reads, now_wait.checks)
+
+
+def test_a_row_that_is_not_there_is_not_changed(store: Store) -> None:
+    """S22: a row that was never made cannot be changed."""
+    with pytest.raises(StoreConflict):
+        store.put(None, [replace(a_wait(), version=3)])
+    assert store.find_wait(a_wait().token) is None
+
+
+def test_what_was_written_can_be_changed_again(store: Store) -> None:
+    """The rows that writing returns can be written again without reading them."""
+    run, waits = store.put(a_run(), [a_wait()])
+    for reads in range(1, 5):
+        assert run is not None
+        run, waits = store.put(replace(run, reads=reads), [replace(waits[0], checks=reads)])
+    assert (run, waits) == store.run(KEY)
+
+
+@pytest.mark.parametrize("bad", range(3))
+def test_all_or_nothing(store: Store, bad: int) -> None:
+    """S23: when one row of a writing is refused, none of its rows is written, wherever the bad one stands."""
+    known = put_wait(store, nonce="known")
+    waits = [a_wait(a_task(nonce=f"new-{number}")) for number in range(2)]
+    waits.insert(bad, replace(known, version=known.version + 7, checks=9))
+    with pytest.raises(StoreConflict):
+        store.put(a_run(), waits)
+    assert (None, (known,)) == store.run(KEY)
+
+
+def test_a_bad_run_writes_no_waits(store: Store) -> None:
+    """S23: when the run's row is refused, its waits are not written."""
+    with pytest.raises(StoreConflict):
+        store.put(a_run(version=4), [a_wait()])
+    assert (None, ()) == store.run(KEY)
+
+
+def test_a_refused_writing_leaves_the_store_usable(store: Store) -> None:
+    """After a refused writing the next one works."""
+    with pytest.raises(StoreConflict):
+        store.put(a_run(version=4), [])
+    run, _ = store.put(a_run(), [])
+    assert (run, ()) == store.run(KEY)
+
+
+def test_writing_nothing(store: Store) -> None:
+    """Writing nothing is no error."""
+    assert (None, ()) == store.put(None, [])
+
+
+# --- runs and their waits ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_shows_only_its_own_waits(store: Store) -> None:
+    """S18: a run shows its own waits, the oldest first, and none of the same run id in another factory."""
+    there = RunKey(OTHER_FACTORY, KEY.run_id)
+    younger = put_wait(store, nonce="younger", registered_at=START + SECOND)
+    older = put_wait(store, nonce="older")
+    put_wait(store, nonce="there", key=there)
+    store.put(a_run(), [])
+    store.put(a_run(key=there), [])
+    run, waits = store.run(KEY)
+    assert run is not None
+    assert (KEY, (older, younger)) == (run.key, waits)
+    assert {KEY, there} == {found.key for found in store.find_runs(KEY.run_id)}
+
+
+def test_waits_may_come_before_their_run(store: Store) -> None:
+    """The waits of a run are found though the run's own row was never written."""
+    wait = put_wait(store)
+    assert (None, (wait,)) == store.run(KEY)
+
+
+# --- what is due ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_due_first_comes_first(store: Store) -> None:
+    """A target's due waits are told in the order of their time, up to the limit, and none before its time."""
+    tokens = {after: put_wait(store, nonce=after, due_at=START + after * SECOND).token for after in (3, 1, 2, 5)}
+    put_wait(store, nonce="never", due_at=None)
+    expected = [Due(tokens[after], START + after * SECOND) for after in (1, 2, 3)]
+    assert expected == list(store.due("prod", before=START + 3 * SECOND, limit=9))
+    assert expected[:2] == list(store.due("prod", before=START + 3 * SECOND, limit=2))
+
+
+def test_each_target_has_its_own(store: Store) -> None:
+    """S42: one target's due waits are none of another's."""
+    _, (dev,) = store.put(None, [a_wait(a_task(target="dev"), due_at=START)])
+    put_wait(store, due_at=START)
+    assert [dev.token] == [due.token for due in store.due("dev", before=START, limit=9)]
+
+
+def test_a_wait_that_is_over_is_not_due(store: Store) -> None:
+    """A wait leaves the list when it is written without a time, and moves when its time does."""
+    wait = put_wait(store, due_at=START)
+    _, (wait,) = store.put(None, [replace(wait, due_at=START + MINUTE)])
+    assert [] == list(store.due("prod", before=START, limit=9))
+    assert 1 == len(store.due("prod", before=START + MINUTE, limit=9))
+    store.put(None, [replace(wait, state=WaitState.DELIVERED, due_at=None)])
+    assert [] == list(store.due("prod", before=START + MINUTE, limit=9))
+
+
+# --- lists ------------------------------------------------------------------------------------------------------------
+
+
+def test_waits_are_listed_page_by_page(store: Store) -> None:
+    """Every wait is on exactly one page, the newest first, also when several were registered at one moment."""
+    waits = [put_wait(store, nonce=n, registered_at=START + (n // 3) * SECOND) for n in range(10)]
+    pages, cursor = [], None
+    while True:
+        page, cursor = store.waits(EVERY_WAIT, limit=3, cursor=cursor)
+        pages.append(list(page))
+        if cursor is None:
+            break
+    assert [3, 3, 3, 1] == [len(page) for page in pages]
+    expected = sorted(waits, key=lambda wait: (wait.registered_at, wait.token), reverse=True)
+    assert expected == [wait for page in pages for wait in page]
+
+
+def test_the_last_page_has_no_next(store: Store) -> None:
+    """A page that holds the last wait leads nowhere, also when it is full."""
+    for nonce in range(3):
+        put_wait(store, nonce=nonce)
+    assert store.waits(EVERY_WAIT, limit=3, cursor=None)[1] is None
+
+
+def test_a_page_is_not_disturbed_by_new_waits(store: Store) -> None:
+    """A wait that is registered between two pages shifts none of the others."""
+    for n in range(4):
+        put_wait(store, nonce=n, registered_at=START + n * SECOND)
+    first, cursor = store.waits(EVERY_WAIT, limit=2, cursor=None)
+    put_wait(store, nonce="new", registered_at=START + MINUTE)
+    second, _ = store.waits(EVERY_WAIT, limit=2, cursor=cursor)
+    ages = [(wait.registered_at - START) / SECOND for wait in (*first, *second)]
+    assert [3, 2, 1, 0] == ages
+
+
+@pytest.mark.parametrize(
+    "cursor", ["", "x", "ü💥", "W10=", "WzEsMl0=", "e30=", "bnVsbA==", "W1tb" * 4_000, "WzFlOTk5LCAieCJd"]
+)
+def test_a_cursor_that_is_none(store: Store, cursor: str) -> None:
+    """A cursor that the store did not give out is never an error."""
+    put_wait(store)
+    assert len(store.waits(EVERY_WAIT, limit=3, cursor=cursor)[0]) <= 1
+
+
+def test_waits_are_filtered(store: Store) -> None:
+    """Waits are listed by state, target and factory, and by all of them together."""
+    here = put_wait(store, nonce="here")
+    over = put_wait(store, nonce="over", state=WaitState.STALE)
+    there = put_wait(store, nonce="there", key=RunKey(OTHER_FACTORY, "r"))
+    _, (dev,) = store.put(None, [a_wait(a_task(target="dev"))])
+
+    def tokens(**parts: Any) -> set[str]:
+        return {wait.token for wait in store.waits(WaitFilter(**parts), limit=9, cursor=None)[0]}
+
+    assert {here.token, there.token, dev.token} == tokens(state=WaitState.OPEN)
+    assert ({dev.token}, {there.token}) == (tokens(target="dev"), tokens(factory=OTHER_FACTORY))
+    assert {over.token} == tokens(state=WaitState.STALE, target="prod", factory=FACTORY)
+    assert set() == tokens(state=WaitState.STALE, target="dev")
+
+
+# --- trigger requests -------------------------------------------------------------------------------------------------
+
+
+def a_record(**changes: Any) -> StartRequest:
+    """Return the record of a trigger request."""
+    record = StartRequest(
+        idempotency_key="key",
+        body_hash="hash",
+        state=StartState.STARTING,
+        factory=FACTORY,
+        pipeline="copy_orders",
+        received_at=START,
+        lease_until=START + MINUTE,
+    )
+    return replace(record, **changes)
+
+
+def test_a_key_is_reserved_once(store: Store) -> None:
+    """S21: of two who reserve the same key, one does; what it writes reads back equal."""
+    saved = store.save_request(a_record())
+    with pytest.raises(StoreConflict):
+        store.save_request(a_record())
+    answered = store.save_request(replace(saved, state=StartState.STARTED, run_id="r", answer='{"run": "ü"}'))
+    assert answered == store.request("key")
+    with pytest.raises(StoreConflict):
+        store.save_request(replace(saved, state=StartState.UNKNOWN))
+
+
+def test_a_dropped_key_is_free_again(store: Store) -> None:
+    """A record that is dropped is gone, and its key can be reserved anew."""
+    store.drop_request(store.save_request(a_record()))
+    assert store.request("key") is None
+    store.save_request(a_record())
+
+
+def test_a_record_that_changed_is_not_dropped(store: Store) -> None:
+    """S22: a record that somebody else has gone on with is not dropped."""
+    saved = store.save_request(a_record())
+    gone_on = store.save_request(replace(saved, state=StartState.STARTED, run_id="r"))
+    store.drop_request(saved)
+    assert gone_on == store.request("key")
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+def an_entry(number: int, **changes: Any) -> EventRecord:
+    """Return an event's record."""
+    record = EventRecord(str(number), START + number * SECOND, Verdict.PARKED, "nobody waits", run_id=f"r{number % 2}")
+    return replace(record, **changes)
+
+
+def test_the_newest_events_come_first(store: Store) -> None:
+    """Events are listed newest first, up to the limit, as they were recorded; the same one twice stands there twice."""
+    records = [an_entry(number, source="/x", type="T", factory="ü💥", status="Succeeded") for number in (0, 1, 1, 2)]
+    for record in records:
+        store.record_event(record)
+    assert records[::-1] == list(store.events(verdict=None, run_id=None, limit=9))
+    assert records[:1:-1] == list(store.events(verdict=None, run_id=None, limit=2))
+
+
+def test_events_are_filtered(store: Store) -> None:
+    """Events are listed by verdict and by run, before the limit counts."""
+    for number in range(6):
+        store.record_event(an_entry(number, verdict=Verdict.MATCHED if number < 3 else Verdict.PARKED))
+
+    def ids(**parts: Any) -> list[str]:
+        return [record.id for record in store.events(**{"verdict": None, "run_id": None, "limit": 9, **parts})]
+
+    assert ["2", "1", "0"] == ids(verdict=Verdict.MATCHED)
+    assert ["5", "3", "1"] == ids(run_id="r1")
+    assert (["2", "0"], ["0"], []) == (
+        ids(verdict=Verdict.MATCHED, run_id="r0"),
+        ids(verdict=Verdict.MATCHED, run_id="r0", limit=2)[1:],
+        ids(verdict=Verdict.REJECTED),
+    )
+
+
+def test_the_list_of_events_is_capped(store: Store) -> None:
+    """S38: the list keeps the newest events only, however many come."""
+    for number in range(EVENTS_KEPT + 2 * PRUNED_EVERY):
+        store.record_event(an_entry(number))
+    kept = store.events(verdict=None, run_id=None, limit=10 * EVENTS_KEPT)
+    assert EVENTS_KEPT <= len(kept) <= EVENTS_KEPT + PRUNED_EVERY
+    assert str(EVENTS_KEPT + 2 * PRUNED_EVERY - 1) == kept[0].id
+
+
+def test_old_events_go(store: Store) -> None:
+    """Events that are older than the retention go while new ones come."""
+    store.record_event(an_entry(0, id="old"))
+    store.record_event(an_entry(0, id="young", received_at=START + timedelta(days=2)))
+    later = START + RETENTION + timedelta(days=1)
+    for number in range(PRUNED_EVERY):
+        store.record_event(an_entry(number, received_at=later))
+    kept = {record.id for record in store.events(verdict=None, run_id=None, limit=500)}
+    assert (False, True) == ("old" in kept, "young" in kept)
+
+
+# --- breakers ---------------------------------------------------------------------------------------------------------
+
+
+def test_breakers_are_compared_and_set(store: Store) -> None:
+    """S22: a breaker is written like any other row, and all of them are listed by name."""
+    paused = Breaker("target:prod", "forbidden", "no ü", 3, START, START + MINUTE)
+    saved = store.save_breaker(paused)
+    assert (paused, saved) == (replace(saved, version=0), store.breaker("target:prod"))
+    with pytest.raises(StoreConflict):
+        store.save_breaker(paused)
+    closed = store.save_breaker(Breaker("target:prod", version=saved.version))
+    other = store.save_breaker(Breaker("factory:x", failures=1))
+    assert [other, closed] == list(store.breakers())
+
+
+def test_a_store_that_works_passes_its_check(store: Store) -> None:
+    """The check of a store that works says nothing, however often."""
+    for _ in range(3):
+        store.check()
+
+
+# --- stores that do not work ------------------------------------------------------------------------------------------
+
+CALLS: dict[str, Callable[[Store], object]] = {
+    "run": lambda store: store.run(KEY),
+    "find_runs": lambda store: store.find_runs("r"),
+    "find_wait": lambda store: store.find_wait("t"),
+    "put": lambda store: store.put(a_run(), [a_wait()]),
+    "due": lambda store: store.due("prod", before=START, limit=1),
+    "waits": lambda store: store.waits(EVERY_WAIT, limit=1, cursor=None),
+    "request": lambda store: store.request("k"),
+    "save_request": lambda store: store.save_request(a_record()),
+    "drop_request": lambda store: store.drop_request(a_record()),
+    "record_event": lambda store: store.record_event(an_entry(1)),
+    "events": lambda store: store.events(verdict=None, run_id=None, limit=1),
+    "breaker": lambda store: store.breaker("b"),
+    "save_breaker": lambda store: store.save_breaker(Breaker("b")),
+    "breakers": lambda store: store.breakers(),
+    "check": lambda store: store.check(),
+}
+
+
+def unusable(kind: str, folder: Path) -> Store:
+    """Return a store that cannot be used."""
+    if kind == "memory":
+        store = FaultyStore(MemoryStore())
+        store.go_down()
+        return store
+    path = folder / "bridge.db"
+    if kind == "folder in the way":
+        path.mkdir()
+    elif kind == "file in the way":
+        (folder / "file").write_text("")
+        path = folder / "file" / "bridge.db"
+    else:
+        path.write_bytes(b"this is no database, and long enough to be seen as none" * 100)
+    return SqliteStore(path, retention=RETENTION)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("kind", ["memory", "folder in the way", "file in the way", "no database"])
+def test_a_store_that_cannot_be_used(kind: str, call: str, tmp_path: Path) -> None:
+    """S23: a store that cannot be read or written says so, the same way at every call."""
+    with pytest.raises(StoreUnavailable):
+        CALLS[call](unusable(kind, tmp_path))

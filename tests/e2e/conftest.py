@@ -1,0 +1,95 @@
+"""The one stack that all end-to-end tests share, and what is shown when one of them fails."""
+
+import os
+import time
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import requests
+
+from local.airflow import AirflowApiError
+from tests.e2e.dag_run import DagRun
+from tests.e2e.stack import Stack
+
+_REPORT = "ADF_BRIDGE_REPORT"
+_STARTS = "starts"
+_TAKEN_BEFORE = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line(
+        "markers",
+        f"{_STARTS}(dag_id): the test finds a run of this DAG parked; all of these are started before the tests",
+    )
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One Airflow and one bridge, with the DAG runs that the chosen tests ask for."""
+    dag_ids = _asked_for(request.session.items)
+    begin = time.monotonic()
+    with Stack(tmp_path_factory.mktemp("e2e")) as stack:
+        up = time.monotonic()
+        stack.prepare(dag_ids)
+        parked = time.monotonic()
+        _report(
+            f"Airflow {stack.airflow.version} (live, version asked from its API), Airflow API {stack.airflow_api()}",
+            f"up in {up - begin:.0f} s, {len(dag_ids)} DAG runs parked in {parked - up:.0f} s",
+        )
+        yield stack
+
+
+@pytest.fixture
+def load(request: pytest.FixtureRequest, stack: Stack) -> DagRun:
+    """A run of the DAG that the test's marker names, with its tasks parked."""
+    marker = request.node.get_closest_marker(_STARTS)
+    assert marker is not None
+    return stack.take(marker.args[0])
+
+
+@pytest.fixture(autouse=True)
+def one_run_per_try(request: pytest.FixtureRequest, stack: Stack) -> Iterator[None]:
+    """Whatever a test does to its DAG runs, every try has exactly one run in Data Factory."""
+    request.node.stash[_TAKEN_BEFORE] = before = len(stack.taken)
+    yield
+    for dag_run in stack.taken[before:]:
+        dag_run.check_one_run_per_try()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show a failed test's DAG runs from all sides."""
+    report = yield
+    values = getattr(item, "funcargs", {}).values()
+    stack = next((value for value in values if isinstance(value, Stack)), None)
+    if report.failed and stack is not None:
+        shared = [value for value in values if isinstance(value, DagRun)]
+        own = stack.taken[item.stash.get(_TAKEN_BEFORE, 0) :]
+        for dag_run in dict.fromkeys([*shared, *own]):
+            report.sections.append(("DAG run", _described(dag_run)))
+        report.sections.append(("logs", stack.log_tails()))
+    return report
+
+
+def _asked_for(items: Sequence[pytest.Item]) -> list[str]:
+    """The DAGs that tests ask for, in order; the tests of a class share one run."""
+    asked = {node.nodeid: str(mark.args[0]) for item in items for node, mark in item.iter_markers_with_node(_STARTS)}
+    return list(asked.values())
+
+
+def _described(dag_run: DagRun) -> str:
+    try:
+        return dag_run.describe()
+    except (requests.RequestException, AirflowApiError, AssertionError, TimeoutError) as error:
+        return f"{dag_run.dag_id} / {dag_run.run_id} cannot be shown: {error}"
+
+
+def _report(*lines: str) -> None:
+    """Tell the suite's runner what is to be printed under this part's line."""
+    if path := os.environ.get(_REPORT):
+        with Path(path).open("a", encoding="utf-8") as report:
+            report.writelines(f"e2e: {line}\n" for line in lines)

@@ -1,0 +1,194 @@
+"""Everything that an end-to-end test works with: one real Airflow, and the local Azure with the bridge in it."""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from datetime import timedelta
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import requests
+
+from local.airflow import Airflow, bridge_connection
+from local.local_azure import FACTORY_ALIAS, AirflowTarget, LocalAzure
+from tests.e2e.dag_run import DagRun
+
+TARGET = "e2e"
+PATIENCE = timedelta(seconds=90)
+
+# Airflow's supervisor often notices only at its next heartbeat, 5 s later, that a parked task's process has ended; the
+# executor then tells the scheduler, which takes up to a second more. A try that is resumed before that fails.
+HOLD_SECONDS = "8"
+# Such a supervisor keeps its place for those 5 s.
+PARALLELISM = "4"
+
+_FOLDER = Path(__file__).resolve().parent
+_VENV = _FOLDER.parents[1] / ".venv-airflow-3.3"
+_DAGS = ("brief_load", "gated_load", "held_load", "impatient_load", "mapped_load", "retried_load", "skippable_load")
+_TIMEOUT_SECONDS = 30
+
+Json = dict[str, Any]
+Found = TypeVar("Found")
+
+
+class Stack:
+    """One Airflow and one bridge for all tests. Every test uses DAG runs of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        """Describe it, in a folder for its state and logs; nothing is started."""
+        self.folder = folder
+        self.gates = folder / "gates"
+        self.gates.mkdir()
+        self.airflow = Airflow(
+            _VENV,
+            folder / "airflow",
+            _FOLDER / "dags",
+            settings={"E2E_GATES": str(self.gates), "AIRFLOW__CORE__PARALLELISM": PARALLELISM},
+        )
+        self.azure = LocalAzure(
+            pipelines=_FOLDER / "pipelines",
+            state=folder / "azure",
+            airflow={TARGET: AirflowTarget(self.airflow.url, "bridge", self.airflow.passwords["bridge"])},
+            settings={f"BRIDGE_AIRFLOW__{TARGET.upper()}__HOLD_SECONDS": HOLD_SECONDS},
+        )
+        self.taken: list[DagRun] = []
+        self._waiting: defaultdict[str, list[DagRun]] = defaultdict(list)
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    def __enter__(self) -> Self:
+        """Start everything, and wait until the DAGs are there."""
+        try:
+            ready = self.azure.start()
+            self.airflow.connections["adf_bridge_default"] = bridge_connection(
+                ready["functions_url"], ready["function_key"], TARGET, factory=FACTORY_ALIAS
+            )
+            self.airflow.start()
+            self.airflow.wait_for_dags(_DAGS)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop everything."""
+        self._stop()
+
+    def _stop(self) -> None:
+        self.airflow.stop()
+        self.azure.stop()
+        self._session.close()
+
+    # ---- DAG runs
+
+    def start(self, dag_id: str) -> DagRun:
+        """Start a DAG run now."""
+        dag_run = DagRun(self, dag_id, self.airflow.trigger_dag(dag_id))
+        self.taken.append(dag_run)
+        return dag_run
+
+    def prepare(self, dag_ids: Collection[str]) -> None:
+        """Start these DAG runs for tests to come, and wait until all their tasks have parked, or ended."""
+        prepared = [DagRun(self, dag_id, self.airflow.trigger_dag(dag_id)) for dag_id in dag_ids]
+        for dag_run in prepared:
+            self._waiting[dag_run.dag_id].append(dag_run)
+        self.until(lambda: all(dag_run.has_settled() for dag_run in prepared), "every DAG run to park")
+
+    def take(self, dag_id: str) -> DagRun:
+        """A DAG run that nobody else uses: one that was prepared, else a new one."""
+        if not self._waiting[dag_id]:
+            return self.start(dag_id)
+        dag_run = self._waiting[dag_id].pop(0)
+        self.taken.append(dag_run)
+        return dag_run
+
+    def open_gate(self, dag_run: DagRun) -> None:
+        """Let the task of a `gated_load` park."""
+        (self.gates / dag_run.run_id).touch()
+
+    def airflow_api(self) -> str:
+        """The version of Airflow's API that the bridge speaks with this Airflow, which it finds reachable."""
+        health = self.health()
+        assert health["targets"][TARGET]["reachable"], health
+        return ", ".join(health["airflow_api"])
+
+    # ---- Data Factory
+
+    def adf(self, method: str, path: str, json: object = None) -> Json:
+        """Control the local Data Factory."""
+        return self._call(method, f"{self.azure.ready['adf_url']}/_local/{path}", json=json)
+
+    def adf_runs(self) -> list[Json]:
+        """Every run that Data Factory has, the oldest first, as ARM shows it."""
+        return list(self.adf("GET", "runs")["runs"])
+
+    def end_run(self, adf_run: Json, status: str, **why: str) -> None:
+        """End a run that is held; it tells Event Grid."""
+        self.adf("POST", f"runs/{adf_run['runId']}/finish", {"status": status, **why})
+
+    # ---- Event Grid
+
+    def redeliver(self, event_id: str) -> None:
+        """Have Event Grid deliver an event once more."""
+        self._call("POST", f"{self.azure.event_grid.url}/_local/redeliver", json={"event_id": event_id})
+
+    def publish(self, event: Json) -> None:
+        """Publish a CloudEvent to the topic."""
+        url = f"{self.azure.ready['topic_endpoint']}?api-version=2018-01-01"
+        headers = {
+            "aeg-sas-key": self.azure.ready["topic_key"],
+            "Content-Type": "application/cloudevents+json; charset=utf-8",
+        }
+        self._session.post(url, json=event, headers=headers, timeout=_TIMEOUT_SECONDS).raise_for_status()
+
+    def published(self, event_id: str) -> Json:
+        """An event as it was published."""
+        shown = self._call("GET", f"{self.azure.event_grid.url}/_local/events")["events"]
+        return next(Json(one["event"]) for one in shown if one["event"]["id"] == event_id)
+
+    # ---- the bridge
+
+    def bridge(self, path: str) -> Json:
+        """Ask the bridge's API."""
+        headers = {"x-functions-key": self.azure.function_key}
+        return self._call("GET", f"{self.azure.functions.url}/api/{path}", headers=headers)
+
+    def waits(self) -> list[Json]:
+        """Every wait that the bridge has."""
+        return list(self.bridge("waits?limit=200")["waits"])
+
+    def events(self, run_id: str) -> list[Json]:
+        """What the bridge made of a run's events, the oldest first."""
+        return list(reversed(self.bridge(f"events?run_id={run_id}&limit=100")["events"]))
+
+    def health(self) -> Json:
+        """What the bridge says about itself."""
+        return self.bridge("health")
+
+    def tick(self) -> None:
+        """Run the bridge's timer once more than its schedule does."""
+        url = f"{self.azure.functions.url}/admin/functions/tick"
+        answer = self._session.post(
+            url, headers={"x-functions-key": self.azure.master_key}, json={}, timeout=_TIMEOUT_SECONDS
+        )
+        assert HTTPStatus.ACCEPTED == answer.status_code, answer.text
+
+    # ---- all of them
+
+    def until(self, probe: Callable[[], Found], what: str, *, every: timedelta = timedelta(seconds=0.2)) -> Found:
+        """Ask until the answer is true, and return it. Raises TimeoutError."""
+        return self.airflow.wait_for(probe, PATIENCE, every=every, what=what)
+
+    def log_tails(self) -> str:
+        """The end of every log."""
+        tails = {name: log.read_text("utf-8", "replace").splitlines()[-15:] for name, log in self.azure.logs.items()}
+        tails["airflow"] = self.airflow.log_tail(25).splitlines()
+        return "\n".join(f"--- {name}\n" + "\n".join(line[:400] for line in lines) for name, lines in tails.items())
+
+    def _call(self, method: str, url: str, **options: Any) -> Json:
+        answer = self._session.request(method, url, timeout=_TIMEOUT_SECONDS, **options)
+        assert answer.ok, f"{method} {url} → {answer.status_code} {answer.text}"
+        return Json(answer.json())

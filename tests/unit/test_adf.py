@@ -1,0 +1,202 @@
+"""Azure Data Factory through the SDK: what is sent, how often, and what is made of each answer."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ProtocolError
+
+from bridge.adapters.adf import DataFactory
+from bridge.config import Secret
+from bridge.model import FailedActivity, RunReading, RunStatus
+from bridge.ports import Refusal, RefusalKind, Started
+from tests.fakes.samples import ARM_ID, FACTORY, KEY, MINUTE, a_reading
+from tests.fakes.transport import Answer as Reply
+from tests.fakes.transport import ScriptedTransport
+
+ENDPOINT = "https://management.azure.com"
+VERSION = "api-version=2018-06-01"
+RUN_ID = KEY.run_id
+RUN = {
+    "runId": RUN_ID,
+    "pipelineName": "copy_orders",
+    "status": "Failed",
+    "runStart": "2026-03-01T12:00:00.123Z",
+    "runEnd": "2026-03-01T12:03:00Z",
+    "message": "Operation on target Copy failed",
+}
+ERROR = {"error": {"code": "Nope", "message": "the reason"}}
+
+
+class Wire:
+    """The adapter under test; `script` holds the answers, `transport` what was sent."""
+
+    def __init__(self) -> None:
+        self.adf = DataFactory(endpoint=ENDPOINT, token=Secret("canary-adf-token"))
+        self.script: Iterator[Reply] = iter(())
+        self.transport = ScriptedTransport(lambda request: next(self.script))
+
+    def answers(self, *replies: Reply) -> None:
+        """Set what the next requests are answered."""
+        self.script = iter(replies)
+
+    def create(self, **parameters: Any) -> Started | Refusal:
+        """Start a run."""
+        return self.adf.create_run(FACTORY, "copy_orders", parameters)
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
+    """The adapter, with every request of the SDK answered from a script."""
+    wire = Wire()
+
+    def send(self: HTTPAdapter, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        return wire.transport.send(request, **options)
+
+    monkeypatch.setattr(HTTPAdapter, "send", send)
+    return wire
+
+
+def test_starting_a_run(wire: Wire) -> None:
+    """A start is a POST of the parameters to the factory's pipeline, signed in the header."""
+    wire.answers((200, {"runId": "r-1"}))
+    assert Started("r-1") == wire.create(day="2026-03-01")
+    (request,) = wire.transport.sent
+    assert f"POST {ENDPOINT}{ARM_ID}/pipelines/copy_orders/createRun?{VERSION}" == wire.transport.calls()[0]
+    assert ({"day": "2026-03-01"}, "Bearer canary-adf-token") == (
+        json.loads(request.body or ""),
+        request.headers["Authorization"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        ((400, ERROR), RefusalKind.INVALID),
+        ((401, ERROR), RefusalKind.UNAUTHENTICATED),
+        ((403, ERROR), RefusalKind.FORBIDDEN),
+        ((404, ERROR), RefusalKind.NOT_FOUND),
+        ((408, ERROR), RefusalKind.UNAVAILABLE),
+        ((409, ERROR), RefusalKind.CONFLICT),
+        ((429, ERROR), RefusalKind.THROTTLED),
+        ((500, ERROR), RefusalKind.UNAVAILABLE),
+        ((502, b"<html>"), RefusalKind.UNAVAILABLE),
+        ((503, ERROR), RefusalKind.UNAVAILABLE),
+        ((504, ERROR), RefusalKind.UNAVAILABLE),
+        ((302, {}, {"Location": "https://evil.example.com/"}), RefusalKind.INVALID),
+        ((307, {}, {"Location": "https://evil.example.com/"}), RefusalKind.INVALID),
+        (requests.exceptions.ConnectTimeout(), RefusalKind.UNREACHABLE),
+        (requests.exceptions.ReadTimeout(), RefusalKind.UNAVAILABLE),
+        (requests.exceptions.ConnectionError(), RefusalKind.UNREACHABLE),
+        (requests.exceptions.ConnectionError(ProtocolError("reset by peer")), RefusalKind.UNAVAILABLE),
+    ],
+)
+def test_create_run_leaves_once(wire: Wire, reply: Reply, kind: RefusalKind) -> None:
+    """S20: whatever ADF answers or does not, exactly one createRun leaves the process."""
+    wire.answers(*[reply] * 5)
+    refusal = wire.create()
+    assert isinstance(refusal, Refusal)
+    assert (kind, 1) == (refusal.kind, len(wire.transport.sent))
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_reads_leave_once(wire: Wire, status: int) -> None:
+    """S12: a read that is refused is not sent again by the SDK: the bridge decides when."""
+    wire.answers(*[(status, ERROR, {"Retry-After": "86400"})] * 5)
+    refusal = wire.adf.read_run(KEY)
+    assert isinstance(refusal, Refusal)
+    assert (15 * MINUTE, 1) == (refusal.retry_after, len(wire.transport.sent))
+
+
+def test_no_redirect_is_followed(wire: Wire) -> None:
+    """S37: a redirect is a refusal: nothing is sent to where it points, and no credential with it."""
+    wire.answers((302, {}, {"Location": "http://169.254.169.254/metadata"}), (200, RUN))
+    assert isinstance(wire.adf.read_run(KEY), Refusal)
+    assert 1 == len(wire.transport.sent)
+
+
+def test_reading_a_run(wire: Wire) -> None:
+    """A run is read with its status, pipeline, times and message."""
+    wire.answers((200, RUN))
+    start = datetime(2026, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC)
+    end = datetime(2026, 3, 1, 12, 3, tzinfo=UTC)
+    message = "Operation on target Copy failed"
+    assert RunReading(RunStatus.FAILED, "Failed", "copy_orders", start, end, message) == wire.adf.read_run(KEY)
+    assert [f"GET {ENDPOINT}{ARM_ID}/pipelineruns/{RUN_ID}?{VERSION}"] == wire.transport.calls()
+
+
+@pytest.mark.parametrize(
+    ("status", "known"),
+    [("Canceled", RunStatus.CANCELLED), ("Canceling", RunStatus.CANCELING), ("Paused", None), ("", None), (None, None)],
+)
+def test_statuses(wire: Wire, status: str | None, known: RunStatus | None) -> None:
+    """S06: a status in another spelling is known, and an unknown one stays unknown."""
+    wire.answers((200, {"runId": RUN_ID, "status": status}))
+    assert RunReading(known, status or "") == wire.adf.read_run(KEY)
+
+
+def test_why_a_run_failed(wire: Wire) -> None:
+    """S30: the activity that failed first is the cause; one that failed because of it is not."""
+
+    def activity(name: str, end: str, status: str = "Failed") -> dict[str, Any]:
+        error = {"errorCode": "2200", "message": f"why {name} failed", "failureType": "UserError"}
+        return {
+            "activityName": name,
+            "activityType": "Copy",
+            "status": status,
+            "activityRunEnd": end,
+            "error": error,
+        }
+
+    found = [
+        activity("Later", "2026-03-01T12:02:00Z"),
+        activity("Cause", "2026-03-01T12:01:00Z"),
+        activity("Fine", "2026-03-01T12:00:00Z", "Succeeded"),
+    ]
+    wire.answers((200, {"value": found}))
+    assert FailedActivity("Cause", "Copy", "2200", "why Cause failed") == wire.adf.failed_activity(KEY, a_reading())
+
+
+@pytest.mark.parametrize("reply", [(200, {"value": []}), (429, ERROR), (200, {"value": [{"status": "Failed"}]})])
+def test_why_a_run_failed_is_not_known(wire: Wire, reply: Reply) -> None:
+    """A run whose failure ADF does not explain, or cannot be asked about, is told without a cause."""
+    wire.answers(reply)
+    cause = wire.adf.failed_activity(KEY, a_reading())
+    assert cause in (None, FailedActivity("", "", None, None))
+
+
+def test_refusals_tell_adfs_words(wire: Wire) -> None:
+    """S34: a refusal tells ADF's own code and words, and no credential."""
+    wire.answers((403, ERROR))
+    assert Refusal(RefusalKind.FORBIDDEN, "ADF answered 403 Nope: the reason") == wire.create()
+
+
+@pytest.mark.parametrize("name", ["../x y?#%💥", "käse", "a;b=c"])
+def test_names_in_paths(wire: Wire, name: str) -> None:
+    """S33: a pipeline's name is one segment of the path, whatever characters it has."""
+    wire.answers((200, {"runId": "r"}))
+    wire.adf.create_run(FACTORY, name, {})
+    path = (wire.transport.sent[0].url or "").removeprefix(ENDPOINT + ARM_ID)
+    assert f"/pipelines/{quote(name, safe='')}/createRun?{VERSION}" == path
+
+
+def test_checking_a_factory(wire: Wire) -> None:
+    """A factory's health is one call that needs the permission to read runs."""
+    wire.answers((200, {"value": []}), (403, ERROR))
+    assert wire.adf.check(FACTORY) is None
+    refusal = wire.adf.check(FACTORY)
+    assert refusal is not None
+    assert (RefusalKind.FORBIDDEN, 2) == (refusal.kind, len(wire.transport.sent))
+
+
+def test_every_call_has_a_time_limit(wire: Wire) -> None:
+    """S42: a read may last 5 seconds, a start 25."""
+    wire.answers((200, {"runId": "r"}), (200, RUN))
+    wire.create()
+    wire.adf.read_run(KEY)
+    assert [(3, 25), (3, 5)] == [options["timeout"] for options in wire.transport.options]
