@@ -68,13 +68,13 @@ SETTINGS: Final = (
         secret=True,
     ),
     Setting(
-        "BRIDGE_AIRFLOW__<TARGET>__HOLD_SECONDS", "how long a task has to be parked before it is resumed (0 to 60)", "5"
+        "BRIDGE_AIRFLOW__<TARGET>__HOLD_SECONDS", "how long a task has to be parked before it is resumed (0 to 60)", "8"
     ),
     Setting("BRIDGE_AIRFLOW__<TARGET>__OBSERVE", "`true`: decide and record everything, send nothing", "false"),
     Setting("BRIDGE_ADF_ENDPOINT", "Azure Resource Manager; `http` on loopback only", "https://management.azure.com"),
     Setting("BRIDGE_ADF_TOKEN", "a fixed bearer token, for an endpoint on loopback only", secret=True),
     Setting("BRIDGE_SWEEP_SECONDS", "how soon a run whose end could not be confirmed is read again (10 to 3600)", "60"),
-    Setting("BRIDGE_INLINE_SECONDS", "how long an event's invocation may keep trying to deliver (0 to 25)", "10"),
+    Setting("BRIDGE_INLINE_SECONDS", "how long an event's invocation may keep trying to deliver (0 to 25)", "12"),
     Setting("BRIDGE_RETENTION_DAYS", "how long the list of received events goes back (1 to 365)", "30"),
     Setting("BRIDGE_MAX_BODY_BYTES", "the largest request body that is read (1024 to 10485760)", "1048576"),
 )

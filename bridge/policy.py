@@ -10,8 +10,10 @@ from typing import Final
 
 from bridge.model import FactoryId, Wait
 
-# Airflow fails a try that is resumed within about a second of parking, and nothing in its API says when a task parked.
-DEFAULT_HOLD: Final = timedelta(seconds=5)
+# Airflow fails a try that is resumed before the worker has reported that it parked, and nothing in its API says when
+# that was. Measured on 3.3.2: the report comes within 1.2 s, or 5.3 to 6.2 s after parking (a worker that misses the end
+# of its process notices one `[workers] min_heartbeat_interval`, 5 s, later). The hold has to be longer than that.
+DEFAULT_HOLD: Final = timedelta(seconds=8)
 # A wait that was registered this long ago and is found parked at first sight has parked long since.
 SETTLED_AFTER: Final = timedelta(seconds=15)
 
@@ -57,7 +59,7 @@ class Rules:
     factories: Mapping[str, FactoryId] = field(default_factory=dict)
     targets: Mapping[str, TargetRules] = field(default_factory=dict)
     sweep: timedelta = timedelta(seconds=60)
-    inline: timedelta = timedelta(seconds=10)
+    inline: timedelta = timedelta(seconds=12)
     retention: timedelta = timedelta(days=30)
 
     def factory(self, text: str) -> FactoryId | None:
@@ -112,11 +114,13 @@ def not_parked_again(now: datetime, looks: int) -> datetime:
 def deliver_from(wait: Wait, seen_waiting_at: datetime, hold: timedelta) -> datetime:
     """Return the earliest time at which a task that was first seen parked at `seen_waiting_at` may be resumed.
 
-    A task found parked at first sight, long after its wait was registered, has settled; one that was seen running
-    before, or that registered a moment ago, may have parked just now.
+    A task parks right after its wait was registered, so one that registered `SETTLED_AFTER` ago has settled, unless it
+    was seen running since: then it may have parked just before it was seen.
     """
-    settled = wait.seen_running_at is None and seen_waiting_at - wait.registered_at >= SETTLED_AFTER
-    return seen_waiting_at if settled else seen_waiting_at + hold
+    held = seen_waiting_at + hold
+    if wait.seen_running_at is not None:
+        return held
+    return min(held, max(seen_waiting_at, wait.registered_at + SETTLED_AFTER))
 
 
 def next_check(now: datetime, checks: int, sweep: timedelta) -> datetime:

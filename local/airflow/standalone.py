@@ -28,7 +28,7 @@ ROLES: Mapping[str, str] = {"admin": "admin", "bridge": "user"}
 _QUIET: Mapping[str, str] = {
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-    "AIRFLOW__CORE__PARALLELISM": "2",
+    "AIRFLOW__CORE__PARALLELISM": "4",  # a worker that parks a task may keep its place for 5 s
     "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default may ask a name server
     "AIRFLOW__API__WORKERS": "1",
     "AIRFLOW__API__HOST": "127.0.0.1",

@@ -17,11 +17,6 @@ from tests.e2e.dag_run import DagRun
 TARGET = "e2e"
 PATIENCE = timedelta(seconds=90)
 
-# Airflow's supervisor often notices only at its next heartbeat, 5 s later, that a parked task's process has ended; the
-# executor then tells the scheduler, which takes up to a second more. A try that is resumed before that fails.
-HOLD_SECONDS = "8"
-# Such a supervisor keeps its place for those 5 s.
-PARALLELISM = "4"
 
 _FOLDER = Path(__file__).resolve().parent
 _VENV = _FOLDER.parents[1] / ".venv-airflow-3.3"
@@ -44,13 +39,12 @@ class Stack:
             _VENV,
             folder / "airflow",
             _FOLDER / "dags",
-            settings={"E2E_GATES": str(self.gates), "AIRFLOW__CORE__PARALLELISM": PARALLELISM},
+            settings={"E2E_GATES": str(self.gates)},
         )
         self.azure = LocalAzure(
             pipelines=_FOLDER / "pipelines",
             state=folder / "azure",
             airflow={TARGET: AirflowTarget(self.airflow.url, "bridge", self.airflow.passwords["bridge"])},
-            settings={f"BRIDGE_AIRFLOW__{TARGET.upper()}__HOLD_SECONDS": HOLD_SECONDS},
         )
         self.taken: list[DagRun] = []
         self._waiting: defaultdict[str, list[DagRun]] = defaultdict(list)

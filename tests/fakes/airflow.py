@@ -2,7 +2,8 @@
 
 What was observed on a live Airflow and is kept here: an answer stands until the next try parks; a second answer is a
 409; a clear or a retry gives the task instance a new id at once, its `try_number` follows later; an answer to a task
-that is not parked is taken and changes nothing; a try that is resumed within a second of parking fails.
+that is not parked is taken and changes nothing; a try that is resumed before its worker has reported that it parked,
+which may take six seconds, fails.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tests.fakes.clock import VirtualClock
 Place = tuple[str, str, str, str, int]
 
 PARKED: Final = "awaiting_input"
-TOO_EARLY: Final = timedelta(seconds=1)
+TOO_EARLY: Final = timedelta(seconds=6.2)
 MISSING: Final = Refusal(RefusalKind.NOT_FOUND, "Airflow answered 404")
 ANSWERED: Final = Refusal(RefusalKind.CONFLICT, "Airflow answered 409")
 

@@ -9,6 +9,7 @@ import pytest
 from bridge import config, wiring
 from bridge.config import Config, Secret
 from bridge.errors import ConfigInvalid
+from bridge.policy import Rules, TargetRules
 from tests.fakes.bench import ENVIRONMENT
 from tests.fakes.samples import ARM_ID, FACTORY, OTHER_FACTORY
 
@@ -37,7 +38,7 @@ def test_good_settings() -> None:
         settings.targets["prod"].url,
     )
     rules = settings.rules
-    assert (timedelta(seconds=60), timedelta(seconds=10), timedelta(days=30), timedelta(seconds=5), False) == (
+    assert (timedelta(seconds=60), timedelta(seconds=12), timedelta(days=30), timedelta(seconds=8), False) == (
         rules.sweep,
         rules.inline,
         rules.retention,

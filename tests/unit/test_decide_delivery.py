@@ -8,7 +8,7 @@ import pytest
 from bridge import decide
 from bridge.decide import Send, Settle
 from bridge.model import Wait, WaitState
-from bridge.policy import Rules, TargetRules
+from bridge.policy import DEFAULT_HOLD, Rules, TargetRules
 from bridge.ports import Accepted, Answer, Refusal, RefusalKind, TaskView
 from tests.fakes.clock import START
 from tests.fakes.samples import (
@@ -23,6 +23,7 @@ from tests.fakes.samples import (
 )
 
 NOW = START + timedelta(hours=1)
+HOLD = DEFAULT_HOLD
 PERSON = Answer(token=None, by="ada", at=NOW, chosen=("Failed",))
 OLDER = our_answer(a_task(nonce="nonce-0", try_number=0))
 CONFLICT = Refusal(RefusalKind.CONFLICT, "Airflow answered 409")
@@ -133,12 +134,13 @@ def test_a_task_that_runs_still_is_looked_at_soon() -> None:
     [
         pytest.param(a_due_wait(), None, id="parked-long-since"),
         pytest.param(a_due_wait(registered_at=NOW - 15 * SECOND), None, id="settled"),
-        pytest.param(a_due_wait(registered_at=NOW - 14 * SECOND), NOW + 5 * SECOND, id="registered-a-moment-ago"),
-        pytest.param(a_due_wait(seen_running_at=NOW - SECOND), NOW + 5 * SECOND, id="ran-a-moment-ago"),
+        pytest.param(a_due_wait(registered_at=NOW - SECOND), NOW + 8 * SECOND, id="registered-a-moment-ago"),
+        pytest.param(a_due_wait(registered_at=NOW - 14 * SECOND), NOW + SECOND, id="settles-before-the-hold-is-over"),
+        pytest.param(a_due_wait(seen_running_at=NOW - SECOND), NOW + 8 * SECOND, id="ran-a-moment-ago"),
         pytest.param(
-            a_due_wait(seen_running_at=START, seen_waiting_at=NOW - 4 * SECOND), NOW + SECOND, id="held-already"
+            a_due_wait(seen_running_at=START, seen_waiting_at=NOW - 7 * SECOND), NOW + SECOND, id="held-already"
         ),
-        pytest.param(a_due_wait(seen_running_at=START, seen_waiting_at=NOW - 5 * SECOND), None, id="held-long-enough"),
+        pytest.param(a_due_wait(seen_running_at=START, seen_waiting_at=NOW - 8 * SECOND), None, id="held-long-enough"),
     ],
 )
 def test_the_hold(wait: Wait, held_until: object) -> None:
@@ -154,8 +156,8 @@ def test_the_hold_starts_when_it_was_first_seen_parked() -> None:
     """S02: looking again does not start the hold anew."""
     held = settled(on_task(a_due_wait(registered_at=NOW), a_view()))
     again = decide.on_task(held, a_view(), NOW + 4 * SECOND, RULES, 0.5)
-    assert (NOW, NOW + 5 * SECOND) == (settled(again).seen_waiting_at, settled(again).due_at)
-    assert isinstance(decide.on_task(held, a_view(), NOW + 5 * SECOND, RULES, 0.5), Send)
+    assert (NOW, NOW + 8 * SECOND) == (settled(again).seen_waiting_at, settled(again).due_at)
+    assert isinstance(decide.on_task(held, a_view(), NOW + 8 * SECOND, RULES, 0.5), Send)
 
 
 def test_an_observed_target_is_sent_nothing() -> None:
