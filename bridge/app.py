@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from bridge import __version__, decide, service, views
-from bridge.commands import UseCase
+from bridge.commands import SleepUntil, UseCase, do
 from bridge.config import Config
 from bridge.errors import Problem, StoreUnavailable
 from bridge.executor import Executor, World
@@ -68,7 +68,7 @@ class App:
         Returns for anything that was written down. Raises StoreUnavailable when nothing could be: Event Grid then
         delivers it again. What fails after the writing is left to the timer.
         """
-        until = service.inline_until(self._world.clock.now(), self.rules)
+        until = self._world.clock.now() + self.rules.inline
         received = self.run(service.receive(raw, self.rules))
         for one in received:
             record = one.record
@@ -84,12 +84,16 @@ class App:
         return received
 
     def _deliver_inline(self, token: str, until: datetime) -> None:
+        """Attempt, and wait for the next attempt inside this invocation as long as it is due in time."""
         wait = self.store.find_wait(token)
-        if wait is None:
-            return
-        with self._slot(wait.task.target) as entered:
-            if entered:
-                self._guarded(service.deliver(token, self.rules, until=until), token)
+        again: datetime | None = until
+        while wait is not None and again is not None:
+            # While it waits, an invocation holds none of the target's places.
+            with self._slot(wait.task.target) as entered:
+                wait = self._guarded(service.deliver(token, self.rules), token) if entered else None
+            again = decide.again_by(wait, until)
+            if again is not None and not self.run(do(SleepUntil(again))):
+                return
 
     @contextmanager
     def _slot(self, target: str) -> Iterator[bool]:
@@ -102,14 +106,13 @@ class App:
             if slots is not None and entered:
                 slots.release()
 
-    def _guarded(self, use_case: UseCase[Any], token: str) -> bool:
+    def _guarded(self, use_case: UseCase[R], token: str) -> R | None:
         """Run a use case whose failure must not fail the others: the wait stays due, the timer comes back to it."""
         try:
-            self.run(use_case)
+            return self.run(use_case)
         except Exception as error:  # noqa: BLE001 - the wait's row says that it is due; nothing is lost
             self.log.failure("attend.failed", error, token=token)
-            return False
-        return True
+            return None
 
     # --- the timer ---
 
@@ -140,7 +143,7 @@ class App:
     def _attend(self, token: str, stop_at: float) -> bool:
         if time.monotonic() >= stop_at:
             return False
-        return self._guarded(service.attend(token, self.rules), token)
+        return self._guarded(service.attend(token, self.rules), token) is not None
 
     # --- health ---
 

@@ -378,6 +378,13 @@ def claim(wait: Wait, now: datetime) -> Wait | None:
     return replace(wait, attempts=wait.attempts + 1, due_at=now + policy.DELIVERY_LEASE)
 
 
+def again_by(wait: Wait | None, until: datetime) -> datetime | None:
+    """Return when an invocation that may last until then tries again, or None when it leaves the wait to the timer."""
+    if wait is None or wait.state is not WaitState.DUE or wait.due_at is None or wait.due_at > until:
+        return None
+    return wait.due_at
+
+
 def on_task(wait: Wait, seen: TaskView | Refusal, now: datetime, rules: Rules, jitter: float) -> Send | Settle:
     """The fence: decide by what Airflow says of the task instance before anything is sent."""
     if isinstance(seen, Refusal):

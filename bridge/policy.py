@@ -10,9 +10,9 @@ from typing import Final
 
 from bridge.model import FactoryId, Wait
 
-# Airflow fails a try that is resumed before the worker has reported that it parked, and nothing in its API says when
-# that was. Measured on 3.3.2: the report comes within 1.2 s, or 5.3 to 6.2 s after parking (a worker that misses the end
-# of its process notices one `[workers] min_heartbeat_interval`, 5 s, later). The hold has to be longer than that.
+# Airflow fails a try that is resumed before its worker has reported that it parked, and nothing in its API says when
+# that was. Measured on 3.3.2: the report comes within 1.2 s, or 5.3 to 6.2 s after parking (a worker that misses the
+# end of its process notices one `[workers] min_heartbeat_interval`, 5 s, later). The hold has to be longer than that.
 DEFAULT_HOLD: Final = timedelta(seconds=8)
 # A wait that was registered this long ago and is found parked at first sight has parked long since.
 SETTLED_AFTER: Final = timedelta(seconds=15)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from bridge import decide, events, masking, policy, views
@@ -30,7 +30,6 @@ from bridge.commands import (
     Resume,
     SaveBreaker,
     SaveRequest,
-    SleepUntil,
     UseCase,
     do,
 )
@@ -390,16 +389,16 @@ def withdraw(token: str) -> UseCase[Wait]:
 # --- what is due ------------------------------------------------------------------------------------------------------
 
 
-def attend(token: str, rules: Rules) -> UseCase[None]:
-    """Do what is due for a wait: ask ADF again, give up at the deadline, or deliver."""
+def attend(token: str, rules: Rules) -> UseCase[bool]:
+    """Do what is due for a wait: ask ADF again, give up at the deadline, or deliver. False when nothing was due."""
     wait = yield from do(FindWait(token))
     now = yield from do(Now())
     if wait is None or wait.due_at is None or wait.due_at > now:
-        return
+        return False
     if wait.state is WaitState.OPEN:
         yield from check_run(wait.key, rules)
-        yield from _give_up_if_late(token)
-    yield from deliver(token, rules, until=now)
+    yield from deliver(token, rules)
+    return True
 
 
 def _give_up_if_late(token: str) -> UseCase[None]:
@@ -415,24 +414,20 @@ def _give_up_if_late(token: str) -> UseCase[None]:
         return
 
 
-def deliver(token: str, rules: Rules, *, until: datetime) -> UseCase[WaitState | None]:
-    """Deliver a wait's completion; keep trying inside this invocation as long as the next try is due by `until`."""
-    while True:
-        yield from _give_up_if_late(token)
-        wait = yield from do(FindWait(token))
-        if wait is None:
-            return None
-        settled = yield from _deliver_once(wait, rules)
-        if settled is None:
-            return wait.state
-        if settled.state is not WaitState.DUE or settled.due_at is None or settled.due_at > until:
-            return settled.state
-        if not (yield from do(SleepUntil(settled.due_at))):
-            return settled.state
+def deliver(token: str, rules: Rules) -> UseCase[Wait | None]:
+    """Make one attempt to deliver a wait's completion; return the wait as it stands then.
+
+    None when there is nothing to do here: not due, the target is paused, or the wait is somebody else's by now.
+    """
+    yield from _give_up_if_late(token)
+    wait = yield from do(FindWait(token))
+    if wait is None:
+        return None
+    return (yield from _deliver_once(wait, rules))
 
 
 def _deliver_once(wait: Wait, rules: Rules) -> UseCase[Wait | None]:
-    """Make one attempt; None when there is nothing to do here: not due, paused, or somebody else's."""
+    """Take the wait up, attempt, and write down what came of it."""
     claimed = decide.claim(wait, (yield from do(Now())))
     if claimed is None or wait.task.target not in rules.targets:
         return None
@@ -506,11 +501,6 @@ def _leave(breaker: Breaker, trouble: Refusal | None) -> UseCase[None]:
         yield from do(SaveBreaker(after, point=Point.BREAKER_SAVED))
     except StoreConflict:
         return
-
-
-def inline_until(now: datetime, rules: Rules) -> datetime:
-    """Return until when an invocation that started now may keep trying."""
-    return now + rules.inline
 
 
 def _contended() -> StoreUnavailable:

@@ -1,5 +1,6 @@
 """What Airflow may answer instead of yes: expired tokens, no permission, conflicts, overload, redirects, errors."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -17,7 +18,8 @@ def ended(bridge: Bridge, airflow: FakeAirflow, **names: str) -> tuple[AirflowTa
     """A parked task whose run has ended, and whose wait has been attended to at least once."""
     task, token, run_id = bridge.parked(airflow, **names)
     bridge.end_run(run_id)
-    assert 202 == bridge.deliver(run_event(run_id)).status_code
+    # The webhook answers when the invocation's budget for trying again is used up, which is too late for a test.
+    threading.Thread(target=bridge.deliver, args=(run_event(run_id),)).start()
     eventually(lambda: bridge.story(token)[3:])
     return task, token
 

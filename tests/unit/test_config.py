@@ -9,7 +9,6 @@ import pytest
 from bridge import config, wiring
 from bridge.config import Config, Secret
 from bridge.errors import ConfigInvalid
-from bridge.policy import Rules, TargetRules
 from tests.fakes.bench import ENVIRONMENT
 from tests.fakes.samples import ARM_ID, FACTORY, OTHER_FACTORY
 

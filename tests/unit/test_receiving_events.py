@@ -7,7 +7,6 @@ import pytest
 
 from bridge.errors import StoreUnavailable
 from bridge.model import Outcome, RunKey, RunReading, RunStatus, TaskRef, Verdict, WaitState
-from bridge.policy import DEFAULT_HOLD
 from bridge.ports import Refusal, RefusalKind
 from tests.fakes.airflow import place_of
 from tests.fakes.bench import Bench
