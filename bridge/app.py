@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from bridge import __version__, decide, service, views
-from bridge.commands import SleepUntil, UseCase, do
+from bridge import __version__, decide, policy, service, views
+from bridge.commands import FindWait, SleepUntil, UseCase, do
 from bridge.config import Config
 from bridge.errors import Problem, StoreUnavailable
 from bridge.executor import Executor, World
@@ -85,14 +85,15 @@ class App:
 
     def _deliver_inline(self, token: str, until: datetime) -> None:
         """Attempt, and wait for the next attempt inside this invocation as long as it is due in time."""
-        wait = self.store.find_wait(token)
-        again: datetime | None = until
-        while wait is not None and again is not None:
+        wait = self._guarded(do(FindWait(token)), token)
+        while wait is not None:
             # While it waits, an invocation holds none of the target's places.
             with self._slot(wait.task.target) as entered:
-                wait = self._guarded(service.deliver(token, self.rules), token) if entered else None
-            again = decide.again_by(wait, until)
-            if again is not None and not self.run(do(SleepUntil(again))):
+                if entered:
+                    wait = self._guarded(service.deliver(token, self.rules), token)
+            now = self._world.clock.now()
+            again = decide.again_by(wait, until) if entered else policy.place_again(now, until)
+            if again is None or not self.run(do(SleepUntil(again))):
                 return
 
     @contextmanager
@@ -133,10 +134,8 @@ class App:
     def _tick_target(self, target: str, breakers: dict[str, Breaker], now: datetime, stop_at: float) -> Ticked:
         name = service.target_breaker(target)
         breaker = breakers.get(name, Breaker(name))
-        tokens = [due.token for due in self.store.due(target, before=now, limit=DUE_AT_ONCE)]
-        if breaker.is_open:
-            # One probe; everything else stays due until it has gone through.
-            tokens = tokens[:1] if decide.may_call(breaker, now) else []
+        due = self.store.due(target, before=now, limit=DUE_AT_ONCE)
+        tokens = [one.token for one in decide.to_attend(due, breaker, now)]
         attended = _parallel(tokens, lambda token: self._attend(token, stop_at), IN_FLIGHT_PER_TARGET)
         return Ticked(sum(attended), len(attended) - sum(attended))
 

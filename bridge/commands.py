@@ -121,7 +121,6 @@ class Put(Effect[tuple[Run | None, tuple[Wait, ...]]]):
 
     run: Run | None
     waits: tuple[Wait, ...] = ()
-    quiet: bool = False  # nothing new in the waits' stories
 
 
 @dataclass(frozen=True, slots=True)

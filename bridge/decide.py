@@ -21,6 +21,7 @@ from bridge.errors import (
     InvalidFields,
     RequestInFlight,
     UnknownOutcome,
+    WaitConflict,
 )
 from bridge.model import (
     Breaker,
@@ -40,7 +41,7 @@ from bridge.model import (
     WaitState,
 )
 from bridge.policy import Rules
-from bridge.ports import Accepted, Answer, Refusal, RefusalKind, TaskView
+from bridge.ports import Accepted, Answer, Due, Refusal, RefusalKind, TaskView
 
 OUTCOME_OF: Final = {
     RunStatus.SUCCEEDED: Outcome.SUCCEEDED,
@@ -227,6 +228,8 @@ def register(
     """
     token = request.task.token
     existing = next((wait for wait in waits if wait.token == token), None)
+    if existing is not None and existing.state is WaitState.WITHDRAWN:
+        check_free(existing)
     if existing is not None and existing.state is not WaitState.DUE:
         return Registration(existing)
     if existing is not None:
@@ -271,6 +274,13 @@ def check_deadline(deadline: datetime, now: datetime) -> None:
     if deadline > now + policy.MAX_DEADLINE:
         days = policy.MAX_DEADLINE.days
         raise InvalidFields([FieldError("wait.deadline", f"is over {days} days away; ADF keeps runs no longer")])
+
+
+def check_free(taken: Wait | None) -> None:
+    """Refuse a token that names a wait already."""
+    if taken is not None:
+        msg = f"It names a wait for run {taken.key.run_id} ({taken.state}). Start the task's try anew: a new token."
+        raise WaitConflict(msg)
 
 
 def withdraw(wait: Wait, now: datetime) -> Wait | None:
@@ -555,6 +565,18 @@ def breaker_after(breaker: Breaker, trouble: Refusal | None, now: datetime, jitt
 def may_call(breaker: Breaker, now: datetime) -> bool:
     """Whether a target or factory may be called: its breaker is closed, or a probe is due."""
     return breaker.probe_at is None or now >= breaker.probe_at
+
+
+def to_attend(due: Sequence[Due], breaker: Breaker, now: datetime) -> Sequence[Due]:
+    """Return which due waits of a target the timer attends to.
+
+    While the target is paused, that is one delivery as its probe when that has come, and all that does not call it.
+    """
+    if not breaker.is_open:
+        return due
+    asking_adf = [one for one in due if one.state is WaitState.OPEN]
+    probe = next((one for one in due if one.state is WaitState.DUE), None)
+    return [*asking_adf, probe] if probe is not None and may_call(breaker, now) else asking_adf
 
 
 def claim_probe(breaker: Breaker, now: datetime) -> Breaker | None:

@@ -121,9 +121,9 @@ class UnknownOutcome(Problem):
 
 
 class WaitConflict(Problem):
-    """The token waits for another run already."""
+    """The token names another wait, or one that was withdrawn."""
 
-    status, code, title = 409, "wait-conflict", "This token waits for another run"
+    status, code, title = 409, "wait-conflict", "This token is taken"
 
 
 class AdfRefused(Problem):

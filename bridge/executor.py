@@ -150,9 +150,7 @@ class Executor:
 
     def _put(self, command: c.Put) -> object:
         written = self._world.store.put(command.run, command.waits)
-        for wait in () if command.quiet else command.waits:
-            newest = wait.timeline[-1].at if wait.timeline else None
-            for entry in wait.timeline:
-                if entry.at == newest:
-                    self._tell(wait, entry)
+        for wait in command.waits:
+            for entry in wait.timeline[len(wait.timeline) - wait.news :]:
+                self._tell(wait, entry)
         return written

@@ -1,7 +1,7 @@
 """The values the bridge thinks in: runs, run events, waits, completions. Frozen, and free of any I/O.
 
 ADF's and Airflow's own words are kept. Times are aware UTC. A row (`Run`, `Wait`, `StartRequest`, `Breaker`) carries
-`version`, the store's compare-and-set tag: 0 means "not stored yet", anything else is opaque to everyone but the store.
+`version`, the store's compare-and-set tag: empty means "not stored yet", anything else is opaque to all but the store.
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ class Run:
     message: str | None = None
     failed_activity: FailedActivity | None = None
     created_at: datetime | None = None
-    version: int = 0
+    version: str = ""
 
     @property
     def has_ended(self) -> bool:
@@ -297,14 +297,15 @@ class Wait:
     sent_at: datetime | None = None
     completion: Completion | None = None
     timeline: tuple[TimelineEntry, ...] = ()
-    version: int = 0
+    news: int = 0  # how many of the newest lines are not stored yet
+    version: str = ""
 
     def told(self, at: datetime, what: str, detail: str = "") -> Wait:
         """Return the wait with one more line in its story (the first and the newest lines are kept)."""
         lines = (*self.timeline, TimelineEntry(at, what, detail))
         if len(lines) > TIMELINE_LINES:
             lines = (*lines[:TIMELINE_HEAD], *lines[TIMELINE_HEAD + 1 :])
-        return replace(self, timeline=lines)
+        return replace(self, timeline=lines, news=self.news + 1)
 
 
 TIMELINE_LINES: Final = 60
@@ -388,7 +389,7 @@ class StartRequest:
     lease_until: datetime
     run_id: str | None = None
     answer: str | None = None  # the first answer's JSON, replayed to the letter
-    version: int = 0
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,7 +402,7 @@ class Breaker:
     failures: int = 0
     since: datetime | None = None
     probe_at: datetime | None = None
-    version: int = 0
+    version: str = ""
 
     @property
     def is_open(self) -> bool:

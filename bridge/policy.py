@@ -25,6 +25,9 @@ BACKOFF_FIRST: Final = timedelta(seconds=2)
 BACKOFF_CAP: Final = timedelta(minutes=5)
 RETRY_AFTER_CAP: Final = timedelta(minutes=15)
 
+# A target has only so many places per process. An invocation that finds none asks again after this.
+PLACE_PAUSE: Final = timedelta(milliseconds=500)
+
 # How long an instance that took up a delivery has it for itself; longer than all its calls' time-outs together.
 DELIVERY_LEASE: Final = timedelta(seconds=60)
 # A task that Airflow does not know is looked for this long before the wait is closed as gone.
@@ -121,6 +124,12 @@ def deliver_from(wait: Wait, seen_waiting_at: datetime, hold: timedelta) -> date
     if wait.seen_running_at is not None:
         return held
     return min(held, max(seen_waiting_at, wait.registered_at + SETTLED_AFTER))
+
+
+def place_again(now: datetime, until: datetime) -> datetime | None:
+    """Return when an invocation asks again for a place with its target, or None when it leaves that to the timer."""
+    again = now + PLACE_PAUSE
+    return again if again <= until else None
 
 
 def next_check(now: datetime, checks: int, sweep: timedelta) -> datetime:

@@ -155,13 +155,14 @@ class Due:
 
     token: str
     due_at: datetime
+    state: WaitState
 
 
 class Store(Protocol):
     """The bridge's memory. A run and its waits share a partition and change in one transaction.
 
     Every method may raise StoreUnavailable. `put` and `save_*` compare-and-set by each row's `version`
-    (0: must not exist) and raise StoreConflict, changing nothing, when any row was changed by somebody else.
+    (empty: must not exist) and raise StoreConflict, changing nothing, when any row was changed by somebody else.
     They return the rows with their new versions.
     """
 

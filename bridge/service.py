@@ -42,7 +42,6 @@ from bridge.errors import (
     Problem,
     StoreConflict,
     StoreUnavailable,
-    WaitConflict,
 )
 from bridge.model import (
     Breaker,
@@ -229,6 +228,7 @@ def start_run(request: TriggerRequest, rules: Rules) -> UseCase[StartAnswer]:
             if admission.reserve is not None:
                 if request.wait is not None:
                     decide.check_deadline(request.wait.deadline, now)
+                    decide.check_free((yield from do(FindWait(request.wait.task.token))))
                 reserved = yield from do(SaveRequest(admission.reserve, point=Point.KEY_RESERVED))
                 started = yield from _create_run(request, reserved)
                 return (yield from _answer(request, started, rules, just_started=True))
@@ -301,14 +301,27 @@ def _answer(
 
 
 def register_wait(key: RunKey, request: WaitRequest, rules: Rules) -> UseCase[Registered]:
-    """Register a wait for an existing run; answer with the completion when the run has ended."""
+    """Register a wait for an existing run; answer with the completion when the run has ended.
+
+    A run that is news to the store is looked up first: nobody waits for one that ADF does not know.
+    """
     existing = yield from do(FindWait(request.task.token))
     if existing is None:
         decide.check_deadline(request.deadline, (yield from do(Now())))
+        yield from _check_known(key, rules)
     elif existing.key != key:
-        msg = f"It waits for run {existing.key.run_id}. A token names one wait: start the task's try anew."
-        raise WaitConflict(msg)
+        decide.check_free(existing)
     return (yield from _register(key, request, rules, pipeline=None, just_started=False))
+
+
+def _check_known(key: RunKey, rules: Rules) -> UseCase[None]:
+    known, _ = yield from do(LoadRun(key))
+    if known is not None:
+        return
+    checked = yield from check_run(key, rules)
+    if checked.refusal is not None and checked.refusal.kind is RefusalKind.NOT_FOUND:
+        msg = f"ADF does not know run {key.run_id} in this factory."
+        raise NotFound(msg)
 
 
 def _register(
@@ -333,7 +346,7 @@ def _register(
             continue
         if not registration.ask_adf:
             return Registered(run_row, written[0])
-        return (yield from _ask_and_answer(key, written[0], rules, news=known is None))
+        return (yield from _ask_and_answer(key, written[0], rules))
     raise _contended()
 
 
@@ -344,14 +357,9 @@ def _try_put(run: Run, waits: tuple[Wait, ...]) -> UseCase[tuple[Run | None, tup
         return None, ()
 
 
-def _ask_and_answer(key: RunKey, wait: Wait, rules: Rules, *, news: bool) -> UseCase[Registered]:
+def _ask_and_answer(key: RunKey, wait: Wait, rules: Rules) -> UseCase[Registered]:
     """Ask ADF about a run that somebody just registered for; a run that has ended is answered at once."""
-    checked = yield from check_run(key, rules)
-    unknown_to_adf = checked.refusal is not None and checked.refusal.kind is RefusalKind.NOT_FOUND
-    if news and unknown_to_adf:
-        yield from withdraw(wait.token)
-        msg = f"ADF does not know run {key.run_id} in this factory."
-        raise NotFound(msg)
+    yield from check_run(key, rules)
     for _ in range(DECISION_TRIES):
         run, waits = yield from do(LoadRun(key))
         now = yield from do(Now())
@@ -435,7 +443,7 @@ def _deliver_once(wait: Wait, rules: Rules) -> UseCase[Wait | None]:
     if isinstance(breaker, Refusal):
         return None
     try:
-        _, (row,) = yield from do(Put(None, (claimed,), quiet=True, point=Point.DELIVERY_CLAIMED))
+        _, (row,) = yield from do(Put(None, (claimed,), point=Point.DELIVERY_CLAIMED))
         outcome = yield from _attempt(row, rules)
         _, (settled,) = yield from do(Put(None, (outcome.wait,), point=Point.DELIVERY_SETTLED))
     except StoreConflict:

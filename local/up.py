@@ -27,7 +27,8 @@ def main(arguments: Sequence[str]) -> int:
         airflow=_targets(options.airflow, options.airflow_auth),
         app=options.app,
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a shell's background job would ignore the latter
+        signal.signal(number, signal.default_int_handler)
     try:
         print(f"READY {json.dumps(azure.start())}", flush=True)
         print(f"Logs: {', '.join(map(str, azure.logs.values()))}. Ctrl-C stops everything.", file=sys.stderr)

@@ -13,16 +13,15 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from bridge.adapters.rows import SCHEMA, decode, encode
+from bridge.adapters.rows import SCHEMA, decode, encode, stored
 from bridge.errors import StoreConflict, StoreUnavailable
-from bridge.model import Breaker, EventRecord, Run, RunKey, StartRequest, Verdict, Wait
+from bridge.model import Breaker, EventRecord, Run, RunKey, StartRequest, Verdict, Wait, WaitState
 from bridge.ports import Due, WaitFilter
 
 _BUSY_SECONDS: Final = 5.0
@@ -76,21 +75,21 @@ class SqliteStore:
                 "SELECT row, version FROM waits WHERE factory = ? AND run_id = ? ORDER BY registered_at, token", name
             ).fetchall()
         return (
-            decode(run[0], Run, version=run[1]) if run else None,
-            tuple(decode(row, Wait, version=version) for row, version in waits),
+            decode(run[0], Run, version=str(run[1])) if run else None,
+            tuple(decode(row, Wait, version=str(version)) for row, version in waits),
         )
 
     def find_runs(self, run_id: str) -> Sequence[Run]:
         """Return the rows of that run id."""
         with self._transaction("DEFERRED") as db:
             found = db.execute("SELECT row, version FROM runs WHERE run_id = ?", (run_id,)).fetchall()
-        return [decode(row, Run, version=version) for row, version in found]
+        return [decode(row, Run, version=str(version)) for row, version in found]
 
     def find_wait(self, token: str) -> Wait | None:
         """Return the wait of a token."""
         with self._transaction("DEFERRED") as db:
             found = db.execute("SELECT row, version FROM waits WHERE token = ?", (token,)).fetchone()
-        return decode(found[0], Wait, version=found[1]) if found else None
+        return decode(found[0], Wait, version=str(found[1])) if found else None
 
     def put(self, run: Run | None, waits: Sequence[Wait]) -> tuple[Run | None, tuple[Wait, ...]]:
         """Write a run's row and waits' rows, all or none."""
@@ -100,18 +99,18 @@ class SqliteStore:
             for wait in waits:
                 _put_wait(db, wait)
         return (
-            replace(run, version=run.version + 1) if run is not None else None,
-            tuple(replace(wait, version=wait.version + 1) for wait in waits),
+            stored(run, version=_next(run.version)) if run is not None else None,
+            tuple(stored(wait, version=_next(wait.version)) for wait in waits),
         )
 
     def due(self, target: str, *, before: datetime, limit: int) -> Sequence[Due]:
         """Return a target's due waits."""
         with self._transaction("DEFERRED") as db:
             found = db.execute(
-                "SELECT token, due_at FROM waits WHERE target = ? AND due_at <= ? ORDER BY due_at LIMIT ?",
+                "SELECT token, due_at, state FROM waits WHERE target = ? AND due_at <= ? ORDER BY due_at LIMIT ?",
                 (target, before.timestamp(), limit),
             ).fetchall()
-        return [Due(token, datetime.fromtimestamp(due_at, UTC)) for token, due_at in found]
+        return [Due(token, datetime.fromtimestamp(due_at, UTC), WaitState(state)) for token, due_at, state in found]
 
     def waits(self, which: WaitFilter, *, limit: int, cursor: str | None) -> tuple[Sequence[Wait], str | None]:
         """Return a page of waits. The cursor is the place of the last one shown."""
@@ -130,7 +129,7 @@ class SqliteStore:
                 f"SELECT row, version FROM waits WHERE {where} ORDER BY registered_at DESC, token DESC LIMIT ?",  # noqa: S608
                 (*values, limit + 1),
             ).fetchall()
-        page = [decode(row, Wait, version=version) for row, version in found[:limit]]
+        page = [decode(row, Wait, version=str(version)) for row, version in found[:limit]]
         return page, _cursor(page[-1]) if len(found) > limit else None
 
     # --- trigger requests ---
@@ -141,7 +140,7 @@ class SqliteStore:
             found = db.execute(
                 "SELECT row, version FROM requests WHERE idempotency_key = ?", (idempotency_key,)
             ).fetchone()
-        return decode(found[0], StartRequest, version=found[1]) if found else None
+        return decode(found[0], StartRequest, version=str(found[1])) if found else None
 
     def save_request(self, record: StartRequest) -> StartRequest:
         """Write the record of a trigger request."""
@@ -154,14 +153,14 @@ class SqliteStore:
                 values=(encode(record), SCHEMA),
                 key=(record.idempotency_key,),
             )
-        return replace(record, version=record.version + 1)
+        return stored(record, version=_next(record.version))
 
     def drop_request(self, record: StartRequest) -> None:
         """Delete the record, unless somebody changed it."""
         with self._transaction("IMMEDIATE") as db:
             db.execute(
                 "DELETE FROM requests WHERE idempotency_key = ? AND version = ?",
-                (record.idempotency_key, record.version),
+                (record.idempotency_key, int(record.version or 0)),
             )
 
     # --- events ---
@@ -194,7 +193,7 @@ class SqliteStore:
         """Return a breaker's row."""
         with self._transaction("DEFERRED") as db:
             found = db.execute("SELECT row, version FROM breakers WHERE name = ?", (name,)).fetchone()
-        return decode(found[0], Breaker, version=found[1]) if found else Breaker(name)
+        return decode(found[0], Breaker, version=str(found[1])) if found else Breaker(name)
 
     def save_breaker(self, breaker: Breaker) -> Breaker:
         """Write a breaker's row."""
@@ -207,13 +206,13 @@ class SqliteStore:
                 values=(encode(breaker), SCHEMA),
                 key=(breaker.name,),
             )
-        return replace(breaker, version=breaker.version + 1)
+        return stored(breaker, version=_next(breaker.version))
 
     def breakers(self) -> Sequence[Breaker]:
         """Return all breakers' rows."""
         with self._transaction("DEFERRED") as db:
             found = db.execute("SELECT row, version FROM breakers ORDER BY name").fetchall()
-        return [decode(row, Breaker, version=version) for row, version in found]
+        return [decode(row, Breaker, version=str(version)) for row, version in found]
 
     # --- the file ---
 
@@ -312,14 +311,20 @@ def _put_wait(db: sqlite3.Connection, wait: Wait) -> None:
 
 
 def _compare_and_set(
-    db: sqlite3.Connection, version: int, *, insert: str, update: str, values: tuple[Any, ...], key: tuple[str, ...]
+    db: sqlite3.Connection, version: str, *, insert: str, update: str, values: tuple[Any, ...], key: tuple[str, ...]
 ) -> None:
-    if version == 0:
-        changed = db.execute(insert, (*values, 1, *key)).rowcount
+    new_version = int(_next(version))
+    if version:
+        changed = db.execute(update, (*values, new_version, *key, int(version))).rowcount
     else:
-        changed = db.execute(update, (*values, version + 1, *key, version)).rowcount
+        changed = db.execute(insert, (*values, new_version, *key)).rowcount
     if changed != 1:
         raise StoreConflict(key)
+
+
+def _next(version: str) -> str:
+    """Return the version after this one; rows count their changes."""
+    return str(int(version or "0") + 1)
 
 
 def _cursor(wait: Wait) -> str:

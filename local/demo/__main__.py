@@ -32,7 +32,8 @@ _LOOK_EVERY_SECONDS = 0.5
 
 def main() -> int:
     """Run the demo. Returns 0 when everything went as it has to."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a shell's background job would ignore the latter
+        signal.signal(number, signal.default_int_handler)
     screen = Screen()
     state = Path(tempfile.mkdtemp(prefix="adf-bridge-demo-"))
     keep = os.environ.get("KEEP") == "1"

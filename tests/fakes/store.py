@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol, TypeVar
 
+from bridge.adapters.rows import stored
 from bridge.errors import StoreConflict, StoreUnavailable
 from bridge.model import Breaker, EventRecord, Run, RunKey, StartRequest, Verdict, Wait
 from bridge.ports import Due, Store, WaitFilter
@@ -20,13 +20,17 @@ class Versioned(Protocol):
     """A row that the store compares and sets."""
 
     @property
-    def version(self) -> int:
+    def version(self) -> str:
         """The store's tag."""
         ...
 
 
 K = TypeVar("K")
 V = TypeVar("V", bound=Versioned)
+
+
+def _next(version: str) -> str:
+    return str(int(version or "0") + 1)
 
 
 class MemoryStore:
@@ -63,8 +67,8 @@ class MemoryStore:
                 _compare(self._runs, run.key, run)
             for wait in waits:
                 _compare(self._waits, wait.token, wait)
-            written_run = replace(run, version=run.version + 1) if run is not None else None
-            written_waits = tuple(replace(wait, version=wait.version + 1) for wait in waits)
+            written_run = stored(run, version=_next(run.version)) if run is not None else None
+            written_waits = tuple(stored(wait, version=_next(wait.version)) for wait in waits)
             if written_run is not None:
                 self._runs[written_run.key] = written_run
             self._waits.update({wait.token: wait for wait in written_waits})
@@ -74,7 +78,7 @@ class MemoryStore:
         """Return a target's due waits."""
         with self._lock:
             due = [
-                Due(wait.token, wait.due_at)
+                Due(wait.token, wait.due_at, wait.state)
                 for wait in self._waits.values()
                 if wait.task.target == target and wait.due_at is not None and wait.due_at <= before
             ]
@@ -97,7 +101,7 @@ class MemoryStore:
         """Write the record of a trigger request."""
         with self._lock:
             _compare(self._requests, record.idempotency_key, record)
-            saved = self._requests[record.idempotency_key] = replace(record, version=record.version + 1)
+            saved = self._requests[record.idempotency_key] = stored(record, version=_next(record.version))
             return saved
 
     def drop_request(self, record: StartRequest) -> None:
@@ -128,7 +132,7 @@ class MemoryStore:
         """Write a breaker's row."""
         with self._lock:
             _compare(self._breakers, breaker.name, breaker)
-            saved = self._breakers[breaker.name] = replace(breaker, version=breaker.version + 1)
+            saved = self._breakers[breaker.name] = stored(breaker, version=_next(breaker.version))
             return saved
 
     def breakers(self) -> Sequence[Breaker]:
@@ -244,7 +248,7 @@ class FaultyStore:
 def _compare(rows: dict[K, V], key: K, row: V) -> None:
     """Raise StoreConflict unless the row is as the writer read it (0: not there)."""
     found = rows.get(key)
-    if (found.version if found is not None else 0) != row.version:
+    if (found.version if found is not None else "") != row.version:
         raise StoreConflict(key)
 
 

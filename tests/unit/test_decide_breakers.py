@@ -1,17 +1,17 @@
 """When a target or a factory is left alone, and when it is called again."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from bridge import decide
-from bridge.model import Breaker
-from bridge.ports import Refusal, RefusalKind
+from bridge.model import Breaker, WaitState
+from bridge.ports import Due, Refusal, RefusalKind
 from tests.fakes.clock import START
 from tests.fakes.samples import MINUTE, SECOND
 
 NAME = "target:prod"
-OPEN = Breaker(NAME, reason="forbidden", detail="no", failures=1, since=START, probe_at=START + MINUTE, version=4)
+OPEN = Breaker(NAME, reason="forbidden", detail="no", failures=1, since=START, probe_at=START + MINUTE, version="4")
 PAUSING = [RefusalKind.UNAUTHENTICATED, RefusalKind.FORBIDDEN, RefusalKind.THROTTLED]
 FAILING = [RefusalKind.UNAVAILABLE, RefusalKind.UNREACHABLE]
 ABOUT_ONE_TASK = [RefusalKind.NOT_FOUND, RefusalKind.CONFLICT, RefusalKind.INVALID]
@@ -56,12 +56,12 @@ def test_a_probe_is_not_sent_before_the_peer_asked(kind: RefusalKind) -> None:
 @pytest.mark.parametrize("kind", ABOUT_ONE_TASK)
 def test_an_answer_about_one_task_is_a_sign_of_life(kind: RefusalKind) -> None:
     """S10: what a peer says about one task or run tells that the peer itself works."""
-    assert Breaker(NAME, version=4) == after(OPEN, kind)
+    assert Breaker(NAME, version="4") == after(OPEN, kind)
 
 
 def test_success_closes() -> None:
     """S09: one call that goes through lets all others through."""
-    assert Breaker(NAME, version=4) == decide.breaker_after(OPEN, None, START, 0.5)
+    assert Breaker(NAME, version="4") == decide.breaker_after(OPEN, None, START, 0.5)
 
 
 def test_success_of_a_peer_that_works_is_no_news() -> None:
@@ -85,3 +85,23 @@ def test_a_probe_is_taken_by_one() -> None:
 def test_a_peer_that_works_needs_no_probe() -> None:
     """A closed breaker is passed without a trace."""
     assert (None, True) == (decide.claim_probe(Breaker(NAME), START), decide.may_call(Breaker(NAME), START))
+
+
+def due(token: str, state: WaitState) -> Due:
+    """Return a hint to a wait that is due."""
+    return Due(token, START, state)
+
+
+@pytest.mark.parametrize(
+    ("breaker", "now", "attended"),
+    [
+        pytest.param(Breaker(NAME), START, "abcd", id="works"),
+        pytest.param(OPEN, START, "ac", id="paused"),
+        pytest.param(OPEN, START + MINUTE, "acb", id="to-be-probed"),
+    ],
+)
+def test_what_the_timer_attends_to(breaker: Breaker, now: datetime, attended: str) -> None:
+    """S09: while a target is paused one delivery probes it, and waits whose run ADF is asked about are not held up."""
+    states = {"a": WaitState.OPEN, "b": WaitState.DUE, "c": WaitState.OPEN, "d": WaitState.DUE}
+    found = decide.to_attend([due(token, state) for token, state in states.items()], breaker, now)
+    assert attended == "".join(one.token for one in found)

@@ -28,6 +28,9 @@ from tests.fakes.samples import (
 NOW = START + timedelta(hours=1)
 
 
+TAKEN_OR_TOLD = (WaitState.DUE, WaitState.WITHDRAWN)
+
+
 @pytest.mark.parametrize(
     ("run", "just_started", "ask"),
     [
@@ -61,7 +64,7 @@ def test_a_run_that_has_ended_is_answered_at_once() -> None:
     assert expected == (wait.state, wait.due_at, wait.completion, registration.ask_adf)
 
 
-@pytest.mark.parametrize("state", [state for state in WaitState if state is not WaitState.DUE])
+@pytest.mark.parametrize("state", [state for state in WaitState if state not in TAKEN_OR_TOLD])
 def test_registering_again_changes_nothing(state: WaitState) -> None:
     """S21: a wait is registered once; the same token finds it as it is."""
     known = a_wait(state=state)

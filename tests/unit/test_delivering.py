@@ -43,9 +43,9 @@ def paused(bench: Bench) -> bool:
 
 
 def test_the_story_of_a_wait(bench: Bench) -> None:
-    """A wait tells its story: registered, checked, the event, the decision, the delivery."""
+    """A wait tells its story: registered, the event, the decision, the delivery."""
     bench.event()
-    assert ["registered", "checked", "event", "decided", "delivered"] == story(bench.wait())
+    assert ["registered", "event", "decided", "delivered"] == story(bench.wait())
 
 
 def test_two_hours_without_airflow(bench: Bench) -> None:

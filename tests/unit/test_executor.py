@@ -28,7 +28,7 @@ def test_an_error_is_raised_inside_the_use_case(world: World) -> None:
 
     def use_case() -> UseCase[str]:
         try:
-            yield from do(SaveBreaker(Breaker("b", version=7), point=Point.BREAKER_SAVED))
+            yield from do(SaveBreaker(Breaker("b", version="7"), point=Point.BREAKER_SAVED))
         except StoreConflict:
             return "lost"
         return "won"
@@ -39,7 +39,7 @@ def test_an_error_is_raised_inside_the_use_case(world: World) -> None:
 def test_what_is_not_handled_comes_out(world: World) -> None:
     """What a use case does not handle comes out as it was."""
     with pytest.raises(StoreConflict):
-        Executor(world).run(do(SaveBreaker(Breaker("b", version=7), point=Point.BREAKER_SAVED)))
+        Executor(world).run(do(SaveBreaker(Breaker("b", version="7"), point=Point.BREAKER_SAVED)))
 
 
 def test_a_point_is_reached_after_its_effect(world: World) -> None:
@@ -70,7 +70,7 @@ def test_an_unknown_command(world: World) -> None:
 
 
 def test_new_lines_are_told(world: World) -> None:
-    """Every new line of a wait's story is told once it is stored; a quiet writing tells nothing."""
+    """Every new line of a wait's story is told once it is stored; a writing without news tells nothing."""
     told: list[str] = []
 
     def tell(wait: Wait, entry: TimelineEntry) -> None:
@@ -81,7 +81,7 @@ def test_new_lines_are_told(world: World) -> None:
     _, (wait,) = executor.run(do(Put(None, (wait,), point=Point.WAIT_WRITTEN)))
     wait = wait.told(START + SECOND, "event").told(START + SECOND, "decided")
     _, (wait,) = executor.run(do(Put(None, (wait,), point=Point.RUN_SETTLED)))
-    executor.run(do(Put(None, (wait,), quiet=True, point=Point.DELIVERY_CLAIMED)))
+    executor.run(do(Put(None, (wait,), point=Point.DELIVERY_CLAIMED)))
     assert ["registered", "event", "decided"] == told
 
 
@@ -89,7 +89,7 @@ def test_what_is_not_stored_is_not_told(world: World) -> None:
     """A line that lost its race is not told."""
     told: list[str] = []
     executor = Executor(world, tell=lambda wait, entry: told.append(entry.what))
-    wait = a_wait(version=3).told(START, "registered")
+    wait = a_wait(version="3").told(START, "registered")
     with pytest.raises(StoreConflict):
         executor.run(do(Put(None, (wait,), point=Point.WAIT_WRITTEN)))
     assert [] == told

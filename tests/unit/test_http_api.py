@@ -209,9 +209,7 @@ def test_showing_a_wait(bench: Bench) -> None:
         shown["run"]["status"],
         shown["completed"]["status"],
     )
-    assert ["registered", "checked", "event", "decided", "delivered"] == [
-        line["what"] for line in shown["wait"]["timeline"]
-    ]
+    assert ["registered", "event", "decided", "delivered"] == [line["what"] for line in shown["wait"]["timeline"]]
     assert (404, "not-found") == refused(bench.call(http_api.get_wait, path={"token": "x"}))
 
 

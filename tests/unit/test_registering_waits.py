@@ -69,7 +69,7 @@ def test_a_run_that_adf_does_not_know(bench: Bench) -> None:
     """A wait for a run that nobody knows is refused, and nothing waits for it."""
     with pytest.raises(NotFound):
         bench.register(key=RunKey(FACTORY, "nobody"))
-    assert WaitState.WITHDRAWN is bench.wait().state
+    assert bench.store.inner.find_wait(TASK.token) is None
 
 
 def test_adf_cannot_be_asked(bench: Bench) -> None:
@@ -136,6 +136,14 @@ def test_withdrawing(bench: Bench) -> None:
     assert (WaitState.WITHDRAWN, first) == (first.state, bench.app.run(service.withdraw(TASK.token)))
     bench.adf.end(KEY, RunStatus.SUCCEEDED)
     assert Verdict.PARKED is bench.event()
+
+
+def test_registering_what_was_withdrawn(bench: Bench) -> None:
+    """A token whose wait was withdrawn is taken: nobody parks for an answer that never comes."""
+    bench.register()
+    bench.app.run(service.withdraw(TASK.token))
+    with pytest.raises(WaitConflict):
+        bench.register()
 
 
 def test_withdrawing_what_is_not_there(bench: Bench) -> None:
