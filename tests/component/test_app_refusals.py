@@ -165,11 +165,11 @@ def test_pipeline_that_does_not_exist(bridge: Bridge) -> None:
 
 
 def test_run_that_does_not_exist(bridge: Bridge, airflow: FakeAirflow) -> None:
-    """A wait for a run that ADF does not know is refused, and does not stay behind."""
+    """A wait for a run that ADF does not know is refused, and leaves nothing behind."""
     wait = wait_of(airflow, airflow.task())
     answer = bridge.call("POST", "/waits", json={"factory": "sales", "run_id": str(uuid.uuid4()), **wait})
     assert (404, "not-found") == refusal(answer)
-    assert "withdrawn" == bridge.wait(token_of(wait))["state"]
+    assert (404, "not-found") == refusal(bridge.call("GET", f"/waits/{token_of(wait)}"))
 
 
 def test_unknown_names(bridge: Bridge) -> None:
