@@ -12,9 +12,15 @@ CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["import
 CORE = next(contract["source_modules"] for contract in CONTRACTS if contract["name"].startswith("The core is pure"))
 
 
-def source(module: str) -> Path:
-    """The file of a module."""
-    return ROOT.joinpath(*module.split(".")).with_suffix(".py")
+def sources(module: str) -> list[Path]:
+    """The file of a module, or all files of a package."""
+    place = ROOT.joinpath(*module.split("."))
+    return sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+
+
+def is_core(name: str) -> bool:
+    """Whether a module is one of the core, or inside one of its packages."""
+    return any(name == module or name.startswith(f"{module}.") for module in CORE)
 
 
 def imported(path: Path) -> set[str]:
@@ -33,8 +39,9 @@ def test_the_core_imports_the_standard_library_and_itself(module: str) -> None:
     """A module of the core imports no third-party package and nothing of the bridge's edges."""
     foreign = {
         name
-        for name in imported(source(module))
-        if name not in CORE and name.partition(".")[0] not in sys.stdlib_module_names
+        for path in sources(module)
+        for name in imported(path)
+        if not is_core(name) and name.partition(".")[0] not in sys.stdlib_module_names
     }
     assert set() == foreign
 
@@ -42,10 +49,11 @@ def test_the_core_imports_the_standard_library_and_itself(module: str) -> None:
 @pytest.mark.parametrize("module", CORE)
 def test_the_core_never_asks_what_time_it_is(module: str) -> None:
     """A module of the core is told the time: it calls no clock."""
-    tree = ast.parse(source(module).read_text(encoding="utf-8"))
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sources(module)]
     clocks = {"now", "today", "utcnow"}
     calls = [
         ast.unparse(node)
+        for tree in trees
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute)
         and node.attr in clocks

@@ -1,0 +1,105 @@
+"""Every rule of the bridge, as pure functions from what is known to what shall be.
+
+Nothing here does I/O, sleeps or reads a clock. The numbers are in `bridge.policy`.
+
+| module | rules |
+| --- | --- |
+| `run_events` | what a run event means |
+| `readings` | what a reading of ADF, or a deadline, means for a run and the waits for it |
+| `registering` | what registering a wait comes to, and withdrawing it |
+| `starting` | what a trigger request comes to: at most one createRun for a key |
+| `delivery` | the fence, and every answer of Airflow: when a parked task is answered, and what came of it |
+| `breakers` | who may be called: the pause of a target or a factory, its probe, its end |
+"""
+
+from __future__ import annotations
+
+from bridge.decide.breakers import (
+    ABOUT_ONE_THING,
+    TROUBLE_OPENS_AFTER,
+    breaker_after,
+    claim_probe,
+    may_call,
+    to_attend,
+)
+from bridge.decide.delivery import (
+    ENDED,
+    PARKED,
+    TRY_OVER,
+    Send,
+    Settle,
+    after_reply,
+    again_by,
+    claim,
+    on_refusal,
+    on_task,
+)
+from bridge.decide.readings import (
+    OUTCOME_OF,
+    apply_reading,
+    become_due,
+    completion_of,
+    expire,
+    is_past_deadline,
+    postpone,
+    settle,
+    sooner,
+)
+from bridge.decide.registering import (
+    Registration,
+    check_deadline,
+    check_free,
+    register,
+    take_inline,
+    withdraw,
+)
+from bridge.decide.run_events import (
+    Judgement,
+    judge_event,
+    verdict_of,
+)
+from bridge.decide.starting import (
+    Admission,
+    admit,
+    unknown_outcome,
+)
+
+__all__ = [
+    "ABOUT_ONE_THING",
+    "ENDED",
+    "OUTCOME_OF",
+    "PARKED",
+    "TROUBLE_OPENS_AFTER",
+    "TRY_OVER",
+    "Admission",
+    "Judgement",
+    "Registration",
+    "Send",
+    "Settle",
+    "admit",
+    "after_reply",
+    "again_by",
+    "apply_reading",
+    "become_due",
+    "breaker_after",
+    "check_deadline",
+    "check_free",
+    "claim",
+    "claim_probe",
+    "completion_of",
+    "expire",
+    "is_past_deadline",
+    "judge_event",
+    "may_call",
+    "on_refusal",
+    "on_task",
+    "postpone",
+    "register",
+    "settle",
+    "sooner",
+    "take_inline",
+    "to_attend",
+    "unknown_outcome",
+    "verdict_of",
+    "withdraw",
+]

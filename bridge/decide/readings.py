@@ -1,0 +1,126 @@
+"""What a reading of ADF, or a deadline, means for a run and the waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from bridge import policy
+from bridge.decide.breakers import ABOUT_ONE_THING
+from bridge.model import (
+    Completion,
+    Outcome,
+    Run,
+    RunKey,
+    RunReading,
+    RunStatus,
+    Wait,
+    WaitState,
+)
+from bridge.policy import Rules
+from bridge.ports import Refusal
+
+OUTCOME_OF: Final = {
+    RunStatus.SUCCEEDED: Outcome.SUCCEEDED,
+    RunStatus.FAILED: Outcome.FAILED,
+    RunStatus.CANCELLED: Outcome.CANCELLED,
+}
+
+
+def apply_reading(run: Run | None, key: RunKey, reading: RunReading, now: datetime) -> Run:
+    """Put what ADF said into the run's row. A run that has ended stays as it ended."""
+    known = run or Run(key=key, created_at=now)
+    counted = replace(known, read_at=now, reads=known.reads + 1)
+    if known.has_ended:
+        return counted
+    return replace(
+        counted,
+        status=reading.status if reading.status is not None else known.status,
+        pipeline=reading.pipeline or known.pipeline,
+        run_start=reading.run_start or known.run_start,
+        run_end=reading.run_end,
+        message=policy.cut(reading.message),
+        failed_activity=reading.failed_activity,
+    )
+
+
+def settle(run: Run, waits: Sequence[Wait], now: datetime, rules: Rules) -> tuple[Wait, ...]:
+    """Return the open waits as they stand after ADF was asked: due when the run has ended, else to be checked again."""
+    return tuple(
+        become_due(wait, completion_of(wait.token, run), now)
+        if run.has_ended
+        else _check_again(wait, now, f"ADF says {run.status or 'a status unknown here'}", rules)
+        for wait in waits
+        if wait.state is WaitState.OPEN
+    )
+
+
+def postpone(waits: Sequence[Wait], refusal: Refusal, now: datetime, rules: Rules) -> tuple[Wait, ...]:
+    """Return the open waits of a run that ADF could not be asked about.
+
+    Trouble of ADF's own makes no check rarer: when it is over, all is told within a sweep interval.
+    """
+    detail = f"ADF could not be asked: {refusal.detail}"
+    again = now + max(rules.sweep, refusal.retry_after or timedelta(0))
+    return tuple(
+        _check_again(wait, now, detail, rules)
+        if refusal.kind in ABOUT_ONE_THING
+        else replace(wait.told(now, "checked", detail), due_at=min(wait.deadline, again))
+        for wait in waits
+        if wait.state is WaitState.OPEN
+    )
+
+
+def completion_of(token: str, run: Run) -> Completion:
+    """Return what a wait is told about a run that has ended."""
+    outcome = OUTCOME_OF.get(run.status, Outcome.UNKNOWN) if run.status is not None else Outcome.UNKNOWN
+    return _completion(token, run, outcome, run.message)
+
+
+def _completion(token: str, run: Run, outcome: Outcome, message: str | None) -> Completion:
+    return Completion(
+        token=token,
+        status=outcome,
+        key=run.key,
+        pipeline=run.pipeline,
+        run_start=run.run_start,
+        run_end=run.run_end,
+        message=message,
+        failed_activity=run.failed_activity,
+    )
+
+
+def become_due(wait: Wait, completion: Completion, now: datetime) -> Wait:
+    """Return a wait whose completion is decided: to be delivered from now on."""
+    told = wait.told(now, "decided", f"{completion.status}: to be delivered")
+    return replace(told, state=WaitState.DUE, completion=completion, due_at=now)
+
+
+def _check_again(wait: Wait, now: datetime, detail: str, rules: Rules) -> Wait:
+    at = min(wait.deadline, policy.next_check(now, wait.checks, rules.sweep))
+    return replace(wait.told(now, "checked", detail), checks=wait.checks + 1, due_at=at)
+
+
+def sooner(one: datetime | None, other: datetime) -> datetime:
+    """Return the earlier of two times, one of which may be none."""
+    return other if one is None else min(one, other)
+
+
+def is_past_deadline(wait: Wait, now: datetime) -> bool:
+    """Whether an open wait has to be given up, or a due one can no longer be delivered."""
+    if wait.state is WaitState.OPEN:
+        return now >= wait.deadline
+    return wait.state is WaitState.DUE and now >= wait.deadline + policy.DELIVERY_GRACE
+
+
+def expire(wait: Wait, run: Run | None, now: datetime) -> Wait:
+    """Return a wait after its deadline: an open one is told so, an undeliverable one is closed."""
+    if wait.state is WaitState.OPEN:
+        known = run or Run(key=wait.key)
+        last = known.status or "unknown"
+        message = f"The run did not end before {wait.deadline:%Y-%m-%d %H:%M:%SZ}; its last known status is {last}."
+        return become_due(wait, _completion(wait.token, known, Outcome.EXPIRED, message), now)
+    told = wait.told(now, "expired", "the completion could not be delivered in time")
+    return replace(told, state=WaitState.EXPIRED, due_at=None)

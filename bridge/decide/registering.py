@@ -1,0 +1,108 @@
+"""What registering a wait comes to, and withdrawing it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from bridge import policy
+from bridge.decide.readings import become_due, completion_of
+from bridge.errors import (
+    FieldError,
+    InvalidFields,
+    WaitConflict,
+)
+from bridge.model import (
+    Run,
+    Wait,
+    WaitRequest,
+    WaitState,
+)
+from bridge.policy import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What registering a wait comes to: whether its row is to be written, and whether ADF has to be asked then."""
+
+    wait: Wait
+    writes: bool = False
+    ask_adf: bool = False
+
+
+def register(
+    request: WaitRequest,
+    known: Run,
+    waits: Sequence[Wait],
+    now: datetime,
+    rules: Rules,
+    *,
+    just_started: bool = False,
+) -> Registration:
+    """Decide on a wait for a run; ADF is asked when the run is news to the store, or an event said that it has ended.
+
+    A repetition changes nothing, but for a completion that was decided meanwhile: the caller takes it with the answer.
+    """
+    token = request.task.token
+    existing = next((wait for wait in waits if wait.token == token), None)
+    if existing is not None and existing.state is WaitState.WITHDRAWN:
+        check_free(existing)
+    if existing is not None and existing.state is not WaitState.DUE:
+        return Registration(existing)
+    if existing is not None:
+        return Registration(_inline(existing, now), writes=True)
+    wait = Wait(
+        token=token,
+        key=known.key,
+        task=request.task,
+        mode=request.mode,
+        deadline=request.deadline,
+        on_abandon=request.on_abandon,
+        registered_at=now,
+    ).told(now, "registered", f"waits for run {known.key.run_id} until {request.deadline:%Y-%m-%d %H:%M:%SZ}")
+    if known.has_ended:
+        return Registration(_inline(become_due(wait, completion_of(token, known), now), now), writes=True)
+    hinted = known.hint is not None and known.hint.is_terminal
+    unread = known.read_at is None or now - known.read_at >= rules.sweep
+    ask_adf = hinted or (unread and not just_started)
+    # Should this process die before ADF was asked, the timer asks.
+    due_at = min(request.deadline, now + rules.sweep) if ask_adf else request.deadline
+    return Registration(replace(wait, due_at=due_at), writes=True, ask_adf=ask_adf)
+
+
+def take_inline(run: Run, wait: Wait, now: datetime) -> Wait | None:
+    """Return the wait as answered at once when its run turned out to have ended, else None."""
+    if wait.state is WaitState.OPEN and run.has_ended:
+        return _inline(become_due(wait, completion_of(wait.token, run), now), now)
+    if wait.state is WaitState.DUE:
+        return _inline(wait, now)
+    return None
+
+
+def _inline(wait: Wait, now: datetime) -> Wait:
+    told = wait.told(now, "answered", "the run has ended: the answer is the completion")
+    return replace(told, state=WaitState.INLINE, due_at=None)
+
+
+def check_deadline(deadline: datetime, now: datetime) -> None:
+    """Refuse a deadline that has passed or that ADF's memory of a run does not reach."""
+    if deadline <= now:
+        raise InvalidFields([FieldError("wait.deadline", "has passed already")])
+    if deadline > now + policy.MAX_DEADLINE:
+        days = policy.MAX_DEADLINE.days
+        raise InvalidFields([FieldError("wait.deadline", f"is over {days} days away; ADF keeps runs no longer")])
+
+
+def check_free(taken: Wait | None) -> None:
+    """Refuse a token that names a wait already."""
+    if taken is not None:
+        msg = f"It names a wait for run {taken.key.run_id} ({taken.state}). Start the task's try anew: a new token."
+        raise WaitConflict(msg)
+
+
+def withdraw(wait: Wait, now: datetime) -> Wait | None:
+    """Return the wait as withdrawn, or None when it is over anyway."""
+    if wait.state.is_final:
+        return None
+    return replace(wait.told(now, "withdrawn", "the caller stopped waiting"), state=WaitState.WITHDRAWN, due_at=None)

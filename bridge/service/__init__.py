@@ -1,0 +1,30 @@
+"""The use cases: receive an event, start a run, register a wait, deliver a completion, attend to what is due.
+
+Each gathers what is known, lets `bridge.decide` decide, and asks for the effects in a fixed order. A use case is a
+generator of commands (`bridge.commands`); it performs nothing itself.
+"""
+
+from __future__ import annotations
+
+from bridge.service.breakers import factory_breaker, target_breaker
+from bridge.service.checking import Checked, check_run
+from bridge.service.delivering import attend, deliver
+from bridge.service.receiving import Received, receive
+from bridge.service.registering import Registered, register_wait, withdraw
+from bridge.service.starting import StartAnswer, start_run
+
+__all__ = [
+    "Checked",
+    "Received",
+    "Registered",
+    "StartAnswer",
+    "attend",
+    "check_run",
+    "deliver",
+    "factory_breaker",
+    "receive",
+    "register_wait",
+    "start_run",
+    "target_breaker",
+    "withdraw",
+]

@@ -1,0 +1,106 @@
+"""Taking in run events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bridge import decide, events
+from bridge.commands import (
+    LoadRun,
+    Now,
+    Point,
+    Put,
+    RecordEvent,
+    UseCase,
+    do,
+)
+from bridge.errors import (
+    StoreConflict,
+)
+from bridge.model import (
+    EventRecord,
+    RunEvent,
+    Verdict,
+)
+from bridge.policy import Rules
+from bridge.service.checking import check_run
+from bridge.service.contention import DECISION_TRIES, contended
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What became of one event, and the waits that it made due."""
+
+    record: EventRecord
+    due: tuple[str, ...] = ()
+
+
+def receive(raw: str | bytes, rules: Rules) -> UseCase[list[Received]]:
+    """Take in one delivery. Returns normally for anything but a store that cannot be written."""
+    received = []
+    for parsed in events.parse(raw):
+        if isinstance(parsed, events.Unusable):
+            received.append((yield from _record_unusable(parsed)))
+        elif parsed.factory not in rules.factories.values():
+            reason = "the factory is not on the allow-list (BRIDGE_FACTORIES)"
+            received.append(Received((yield from _record(parsed, Verdict.REJECTED, reason))))
+        else:
+            received.append((yield from _receive_event(parsed, rules)))
+    return received
+
+
+def _receive_event(event: RunEvent, rules: Rules) -> UseCase[Received]:
+    judgement = yield from _note_event(event, rules)
+    if not judgement.ask_adf:
+        return Received((yield from _record(event, judgement.verdict, judgement.reason)))
+    checked = yield from check_run(event.key, rules)
+    verdict, reason = decide.verdict_of(checked.run, checked.refusal)
+    return Received((yield from _record(event, verdict, reason)), checked.due)
+
+
+def _note_event(event: RunEvent, rules: Rules) -> UseCase[decide.Judgement]:
+    """Write what the event claims before anything else: it is acknowledged only when this is durable."""
+    for _ in range(DECISION_TRIES):
+        run, waits = yield from do(LoadRun(event.key))
+        now = yield from do(Now())
+        judgement = decide.judge_event(event, run, waits, now, rules)
+        if not judgement.writes:
+            return judgement
+        try:
+            yield from do(Put(judgement.run, judgement.waits, point=Point.EVENT_NOTED))
+        except StoreConflict:
+            continue
+        return judgement
+    raise contended()
+
+
+def _record(event: RunEvent, verdict: Verdict, reason: str) -> UseCase[EventRecord]:
+    record = EventRecord(
+        id=event.id,
+        received_at=(yield from do(Now())),
+        verdict=verdict,
+        reason=reason,
+        source=event.source,
+        type=event.type,
+        factory=event.factory.arm_id,
+        run_id=event.run_id,
+        status=event.status.value,
+    )
+    yield from do(RecordEvent(record, point=Point.EVENT_RECORDED))
+    return record
+
+
+def _record_unusable(unusable: events.Unusable) -> UseCase[Received]:
+    record = EventRecord(
+        id=unusable.id,
+        received_at=(yield from do(Now())),
+        verdict=unusable.verdict,
+        reason=unusable.reason,
+        source=unusable.source,
+        type=unusable.type,
+        factory=unusable.factory,
+        run_id=unusable.run_id,
+        status=unusable.status,
+    )
+    yield from do(RecordEvent(record, point=Point.EVENT_RECORDED))
+    return Received(record)
