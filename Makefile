@@ -1,4 +1,4 @@
-# Everything is built inside this folder from git, make and python3 >= 3.11 (with venv). `make` alone lists the targets.
+# Everything is built inside this folder from git, make, python3 >= 3.11 (with venv) and Node >= 20 (with npm). `make` alone lists the targets.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -14,6 +14,7 @@ BOOTSTRAP := .bootstrap
 VENV := .venv
 VENV_AIRFLOW := .venv-airflow-$(basename $(AIRFLOW))
 LOCKS := airflow_provider/locks
+AZURITE := node_modules/.ready
 UV := $(BOOTSTRAP)/bin/uv
 UV_READY := $(BOOTSTRAP)/.uv-$(UV_VERSION)
 RUN := $(VENV)/bin/python
@@ -28,7 +29,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # $(call step,number,what,commands): one plain line per step of the set-up; the commands' output only when they fail.
 define step
-@mkdir -p .cache; printf '[%s/4] %s … ' '$(1)' '$(2)'; start=$$SECONDS; \
+@mkdir -p .cache; printf '[%s/5] %s … ' '$(1)' '$(2)'; start=$$SECONDS; \
 if { $(3); } >.cache/setup-$(1).log 2>&1; then printf '%d s\n' $$((SECONDS - start)); \
 else printf 'failed\n'; cat .cache/setup-$(1).log; exit 1; fi
 endef
@@ -43,7 +44,7 @@ help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: setup ## Watch a real Airflow wait for Data Factory runs on this machine (KEEP=1 leaves it running)
+demo: $(VENV)/.ready $(VENV_AIRFLOW)/.ready ## Watch a real Airflow wait for Data Factory runs on this machine (KEEP=1 leaves it running)
 	@$(RUN) -m local.demo $(ARGS)
 
 .PHONY: up
@@ -62,7 +63,7 @@ check: setup ## Lint, format, types, import rules, documented settings, locked r
 
 .PHONY: unit contract component
 unit: $(VENV)/.ready ## The rules, without I/O: seconds
-contract: $(VENV)/.ready ## What every implementation of a port must keep
+contract: $(VENV)/.ready $(AZURITE) ## What every implementation of a port must keep
 component: $(VENV)/.ready ## The Function app inside Microsoft's worker library
 unit contract component:
 	@$(RUN) -m tests.run $@
@@ -76,7 +77,7 @@ provider e2e:
 ##@ Set-up
 
 .PHONY: setup
-setup: $(VENV)/.ready $(VENV_AIRFLOW)/.ready ## Build both virtual environments: the app's and Airflow's
+setup: $(VENV)/.ready $(VENV_AIRFLOW)/.ready $(AZURITE) ## Build both virtual environments, the app's and Airflow's, and Azurite
 	@:
 
 .PHONY: airflow
@@ -101,6 +102,12 @@ $(VENV)/.ready: $(VENV)/.app local/worker-requirements.txt
 $(VENV_AIRFLOW)/.ready: $(LOCKS)/airflow-$(AIRFLOW).txt airflow_provider/pyproject.toml | $(UV_READY)
 	$(call step,4,Airflow $(AIRFLOW) and the provider,$(call venv,$(VENV_AIRFLOW)) && $(UV) pip sync --quiet --compile-bytecode --python $(VENV_AIRFLOW)/bin/python $< && $(UV) pip install --no-deps --no-build-isolation --python $(VENV_AIRFLOW)/bin/python --editable ./airflow_provider && touch $@)
 
+# Microsoft's emulator of Table Storage, for the store's tests. Its lock names no registry: npm's own setting counts.
+$(AZURITE): package.json package-lock.json
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && npm --version >/dev/null 2>&1 || { \
+	  echo "adf-bridge's tests need Node 20 or newer, with npm, for Azurite (the emulator of Azure Table Storage). 'node' on the PATH is: $$( (node --version 2>&1 || true) | head -n 1)" >&2; exit 1; }
+	$(call step,5,Azurite,npm ci --ignore-scripts --no-audit --no-fund && touch $@)
+
 ##@ Upkeep
 
 # The locks are compiled lists and no uv.lock: they name no package index, so a company's own index serves them as well.
@@ -120,4 +127,4 @@ format: $(VENV)/.ready ## Let ruff fix and format what it can
 
 .PHONY: clean
 clean: ## Remove everything that make has built
-	rm -rf $(BOOTSTRAP) $(VENV) .venv-airflow-* .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(BOOTSTRAP) $(VENV) .venv-airflow-* node_modules .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

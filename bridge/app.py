@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from bridge import __version__, decide, policy, service, views
@@ -16,7 +16,7 @@ from bridge.commands import FindWait, SleepUntil, UseCase, do
 from bridge.config import Config
 from bridge.errors import Problem, StoreUnavailable
 from bridge.executor import Executor, World
-from bridge.model import Breaker
+from bridge.model import Breaker, FactoryId
 from bridge.policy import Rules
 from bridge.ports import Adf, Airflow, Refusal, Store
 from bridge.telemetry import Log
@@ -26,14 +26,20 @@ R = TypeVar("R")
 DUE_AT_ONCE: Final = 200
 IN_FLIGHT_PER_TARGET: Final = 4
 TICK_BUDGET: Final = timedelta(seconds=45)
+TICK_REACH: Final = timedelta(seconds=12)  # the timer fires every 15 s
+REPAIR_EVERY: Final = timedelta(minutes=1)
+REPAIR_ROWS: Final = 200
+PURGE_EVERY: Final = timedelta(minutes=10)
+TICK_LOOK: Final = timedelta(seconds=1)  # while something comes due, what else has come due is seen this soon
 
 
 @dataclass(frozen=True, slots=True)
 class Ticked:
-    """What one tick did: waits attended to, and waits left for the next tick because time ran out or a call failed."""
+    """What one tick did: factories swept, waits attended to, and waits left because time ran out or a call failed."""
 
     attended: int
     left: int
+    swept: int = 0
 
 
 class App:
@@ -44,6 +50,9 @@ class App:
         self.log = log
         self._world = world
         self._executor = executor
+        self._threads = threads
+        self._ticking = threading.Lock()
+        self._repair_at = self._purge_at = datetime.min.replace(tzinfo=UTC)
         self._slots = {name: threading.BoundedSemaphore(max(1, threads // 4)) for name in config.targets}
 
     @property
@@ -118,26 +127,77 @@ class App:
     # --- the timer ---
 
     def tick(self) -> Ticked:
-        """Attend to what is due: deliver, ask ADF again, expire. Targets do not wait for each other."""
-        stop_at = time.monotonic() + TICK_BUDGET.total_seconds()
-        now = self._world.clock.now()
-        breakers = {breaker.name: breaker for breaker in self.store.breakers()}
-        with ThreadPoolExecutor(max_workers=max(1, len(self.rules.targets)), thread_name_prefix="target") as pool:
-            per_target = list(
-                pool.map(
-                    lambda target: self._tick_target(target, breakers, now, stop_at),
-                    sorted(self.rules.targets),
-                )
-            )
-        return Ticked(sum(one.attended for one in per_target), sum(one.left for one in per_target))
+        """Sweep the factories, and attend to what is due. Factories and targets do not wait for each other.
 
-    def _tick_target(self, target: str, breakers: dict[str, Breaker], now: datetime, stop_at: float) -> Ticked:
-        name = service.target_breaker(target)
-        breaker = breakers.get(name, Breaker(name))
-        due = self.store.due(target, before=now, limit=DUE_AT_ONCE)
-        tokens = [one.token for one in decide.to_attend(due, breaker, now)]
-        attended = _parallel(tokens, lambda token: self._attend(token, stop_at), IN_FLIGHT_PER_TARGET)
-        return Ticked(sum(attended), len(attended) - sum(attended))
+        A tick that starts while another one still runs in this process leaves the work to that one.
+        """
+        if not self._ticking.acquire(blocking=False):
+            return Ticked(0, 0)
+        try:
+            return self._tick()
+        finally:
+            self._ticking.release()
+
+    def _tick(self) -> Ticked:
+        stop_at = time.monotonic() + TICK_BUDGET.total_seconds()
+        factories, targets = list(self.rules.factories.values()), sorted(self.rules.targets)
+        at_once = max(1, min(self._threads, len(factories) + len(targets)))
+        with ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="tick") as pool:
+            sweeps = pool.map(self._sweep, factories)
+            per_target = list(pool.map(lambda target: self._tick_target(target, stop_at), targets))
+            swept = sum(sweeps)
+        self._keep_up()
+        return Ticked(sum(one.attended for one in per_target), sum(one.left for one in per_target), swept)
+
+    def _keep_up(self) -> None:
+        """Mend the store's ways to its rows, and remove what is too old; a bounded part of it each time."""
+        now = self._world.clock.now()
+        if now >= self._repair_at:
+            self._repair_at = now + REPAIR_EVERY
+            self._try("store.repaired", lambda: self.store.repair(limit=REPAIR_ROWS))
+        if now >= self._purge_at:
+            self._purge_at = now + PURGE_EVERY
+            self._try("store.purged", lambda: self.store.purge(now - self.rules.retention))
+
+    def _try(self, event: str, work: Callable[[], int]) -> None:
+        """Do upkeep that may fail without harm, and say what it did if it did something."""
+        try:
+            rows = work()
+        except StoreUnavailable as problem:
+            self.log.warning("store.upkeep-failed", detail=problem.detail)
+            return
+        if rows:
+            self.log.info(event, rows=rows)
+
+    def _sweep(self, factory: FactoryId) -> bool:
+        """Sweep a factory, and deliver at once what that makes due."""
+        swept = self._guarded(service.sweep(factory, self.rules), factory.name)
+        if swept is None or not swept.completed:
+            return False
+        self.log.info(
+            "factory.swept", factory=factory.arm_id, pages=swept.pages, reads=swept.reads, found=len(swept.due)
+        )
+        until = self._world.clock.now()
+        _parallel(list(swept.due), lambda token: self._deliver_inline(token, until), IN_FLIGHT_PER_TARGET)
+        return True
+
+    def _tick_target(self, target: str, stop_at: float) -> Ticked:
+        """Attend to a target's due waits, and to those that come due before the next tick, each at its time."""
+        until = self._world.clock.now() + TICK_REACH
+        done: list[bool] = []
+        again: datetime | None = None
+        while again is None or self.run(do(SleepUntil(again))):
+            now = self._world.clock.now()
+            breaker = self.store.breaker(service.target_breaker(target))
+            due = decide.to_attend(self.store.due(target, before=now, limit=DUE_AT_ONCE), breaker, now)
+            done += _parallel(
+                [one.token for one in due], lambda token: self._attend(token, stop_at), IN_FLIGHT_PER_TARGET
+            )
+            coming = self.store.due(target, before=until, limit=DUE_AT_ONCE)
+            again = next((min(one.due_at, now + TICK_LOOK) for one in coming if one.due_at > now), None)
+            if again is None or time.monotonic() >= stop_at:
+                break
+        return Ticked(sum(done), len(done) - sum(done))
 
     def _attend(self, token: str, stop_at: float) -> bool:
         if time.monotonic() >= stop_at:
@@ -210,7 +270,7 @@ def _checked(refusal: Refusal | None, breaker: Breaker | None) -> dict[str, Any]
     }
 
 
-def _parallel(items: list[str], work: Callable[[str], bool], most: int) -> list[bool]:
+def _parallel(items: list[str], work: Callable[[str], R], most: int) -> list[R]:
     if not items:
         return []
     with ThreadPoolExecutor(max_workers=min(most, len(items)), thread_name_prefix="attend") as pool:

@@ -6,7 +6,7 @@ I/O by itself. `bridge.executor` performs them; a simulator can interleave or cr
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -23,10 +23,11 @@ from bridge.model import (
     RunKey,
     RunReading,
     StartRequest,
+    Sweep,
     TaskRef,
     Wait,
 )
-from bridge.ports import Accepted, Refusal, Started, TaskView
+from bridge.ports import Accepted, OpenWait, Refusal, RunsPage, Started, TaskView
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -54,6 +55,9 @@ class Point(StrEnum):
     START_ANSWERED = "start.answered"
     WAIT_EXPIRED = "wait.expired"
     WAIT_WITHDRAWN = "wait.withdrawn"
+    SWEEP_TAKEN = "sweep.taken"
+    RUNS_QUERIED = "sweep.runs-queried"
+    SWEEP_SAVED = "sweep.saved"
 
 
 class Command(Generic[R_co]):
@@ -116,6 +120,21 @@ class LoadBreaker(Command[Breaker]):
 
 
 @dataclass(frozen=True, slots=True)
+class LoadSweep(Command[Sweep]):
+    """Read how far a factory was swept."""
+
+    factory: FactoryId
+
+
+@dataclass(frozen=True, slots=True)
+class ListOpen(Command[Sequence[OpenWait]]):
+    """List the open waits for a factory's runs."""
+
+    factory: FactoryId
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Put(Effect[tuple[Run | None, tuple[Wait, ...]]]):
     """Write rows of one run in one transaction; StoreConflict when one was changed meanwhile."""
 
@@ -142,6 +161,23 @@ class SaveBreaker(Effect[Breaker]):
     """Write a breaker's row; StoreConflict when it was changed meanwhile."""
 
     breaker: Breaker
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSweep(Effect[Sweep]):
+    """Write how far a factory was swept; StoreConflict when it was changed meanwhile."""
+
+    sweep: Sweep
+
+
+@dataclass(frozen=True, slots=True)
+class QueryRuns(Effect[RunsPage | Refusal]):
+    """Read a page of the runs that changed in a window."""
+
+    factory: FactoryId
+    since: datetime
+    until: datetime
+    continuation: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,16 @@ SETTINGS: Final = (
     Setting(
         "BRIDGE_FACTORIES", "`alias=ARM id` of each factory the bridge may touch, separated by `;`: the allow-list"
     ),
-    Setting("BRIDGE_STORE", "where waits and runs are kept: `sqlite:///relative/path` or `sqlite:////absolute/path`"),
+    Setting(
+        "BRIDGE_STORE",
+        "where waits and runs are kept: `table` (Azure Table Storage), `sqlite:///relative/path` or "
+        "`sqlite:////absolute/path`",
+    ),
+    Setting(
+        "BRIDGE_TABLES__tableServiceUri",
+        "for `table`: `https://ACCOUNT.table.core.windows.net`; `http` on loopback only, for Azurite",
+    ),
+    Setting("BRIDGE_TABLES__tableName", "for `table`: the table; it is made if it is missing", "adfbridge"),
     Setting("BRIDGE_AIRFLOW__<TARGET>__URL", "base URL of the Airflow API server; `https`, or `http` on loopback"),
     Setting("BRIDGE_AIRFLOW__<TARGET>__API", "version of Airflow's REST API", "v2"),
     Setting("BRIDGE_AIRFLOW__<TARGET>__AUTH", "`password` (exchanged for a JWT), `bearer` or `basic`", "password"),
@@ -73,9 +82,13 @@ SETTINGS: Final = (
     Setting("BRIDGE_AIRFLOW__<TARGET>__OBSERVE", "`true`: decide and record everything, send nothing", "false"),
     Setting("BRIDGE_ADF_ENDPOINT", "Azure Resource Manager; `http` on loopback only", "https://management.azure.com"),
     Setting("BRIDGE_ADF_TOKEN", "a fixed bearer token, for an endpoint on loopback only", secret=True),
-    Setting("BRIDGE_SWEEP_SECONDS", "how soon a run whose end could not be confirmed is read again (10 to 3600)", "60"),
+    Setting("BRIDGE_SWEEP_SECONDS", "how often a factory with waits is asked which runs changed (10 to 3600)", "60"),
     Setting("BRIDGE_INLINE_SECONDS", "how long an event's invocation may keep trying to deliver (0 to 25)", "12"),
-    Setting("BRIDGE_RETENTION_DAYS", "how long the list of received events goes back (1 to 365)", "30"),
+    Setting(
+        "BRIDGE_RETENTION_DAYS",
+        "how long waits, runs, requests and events are kept when they are over (1 to 365)",
+        "30",
+    ),
     Setting("BRIDGE_MAX_BODY_BYTES", "the largest request body that is read (1024 to 10485760)", "1048576"),
 )
 
@@ -84,7 +97,9 @@ _TARGET_FIELDS: Final = frozenset(
     setting.name.rsplit("__", 1)[1] for setting in SETTINGS if setting.name.startswith(TARGET_PREFIX)
 )
 _TARGET_NAME: Final = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)*")
+_TABLE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
 _ALIAS: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_DIGITS: Final = 12
 _TRUTH: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
@@ -106,12 +121,20 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Tables:
+    """Where Azure Table Storage is, and which table is the bridge's."""
+
+    uri: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings, checked."""
 
     rules: Rules
     targets: Mapping[str, Target]
-    store: str
+    store: str | Tables
     adf_endpoint: str
     adf_token: Secret
     max_body_bytes: int
@@ -127,9 +150,9 @@ def load(environment: Mapping[str, str]) -> Config:
     reader = _Reader(environment)
     reader.refuse_unknown_names()
     factories = reader.read("BRIDGE_FACTORIES", _factories) or {}
-    store = reader.read("BRIDGE_STORE", _store)
+    store = _read_store(reader)
     endpoint = reader.read("BRIDGE_ADF_ENDPOINT", _url)
-    adf_token = Secret(reader.text("BRIDGE_ADF_TOKEN"))
+    adf_token = reader.secret("BRIDGE_ADF_TOKEN", in_header=True)
     if adf_token and endpoint is not None and not is_loopback(endpoint):
         reader.wrong("BRIDGE_ADF_TOKEN", "is for an endpoint on loopback; on Azure the managed identity is used")
     sweep = reader.read("BRIDGE_SWEEP_SECONDS", _seconds(10, 3600))
@@ -155,6 +178,15 @@ def load(environment: Mapping[str, str]) -> Config:
     )
 
 
+def _read_store(reader: _Reader) -> str | Tables | None:
+    store = reader.read("BRIDGE_STORE", _store)
+    name = reader.read("BRIDGE_TABLES__tableName", _table)
+    if store != "table":
+        return store
+    uri = reader.read("BRIDGE_TABLES__tableServiceUri", _url)
+    return Tables(uri, name) if uri is not None and name is not None else None
+
+
 def _target(reader: _Reader, name: str) -> tuple[Target, TargetRules]:
     prefix = f"{TARGET_PREFIX}{name.upper()}__"
     url = reader.read(prefix + "URL", _url)
@@ -171,9 +203,9 @@ def _target(reader: _Reader, name: str) -> tuple[Target, TargetRules]:
         url=url or "",
         auth=auth or "",
         username=reader.text(prefix + "USERNAME"),
-        password=Secret(reader.text(prefix + "PASSWORD")),
-        token=Secret(reader.text(prefix + "TOKEN")),
-        caller_secret=Secret(reader.text(prefix + "CALLER_SECRET")),
+        password=reader.secret(prefix + "PASSWORD"),
+        token=reader.secret(prefix + "TOKEN", in_header=True),
+        caller_secret=reader.secret(prefix + "CALLER_SECRET"),
     )
     return target, TargetRules(hold=DEFAULT_HOLD if hold is None else hold, observe=bool(observe))
 
@@ -190,6 +222,15 @@ class _Reader:
 
     def text(self, name: str) -> str:
         return self._environment.get(name, "").strip()
+
+    def secret(self, name: str, *, in_header: bool = False) -> Secret:
+        """Read a secret; one that goes into a header as it is has to be printable ASCII."""
+        text = self.text(name)
+        if not text.isprintable():
+            self.wrong(name, "holds a line break or another control character: pasted with its wrapping?")
+        elif in_header and not text.isascii():
+            self.wrong(name, "has to be ASCII: it is sent in a header")
+        return Secret(text)
 
     def read(self, name: str, convert: Callable[[str], T]) -> T | None:
         text = self.text(name) or (_DEFAULTS[_general(name)] or "")
@@ -247,8 +288,17 @@ def _factories(text: str) -> dict[str, FactoryId]:
 
 
 def _store(text: str) -> str:
+    if text == "table":
+        return text
     if not text.startswith("sqlite:///") or text == "sqlite:///":
-        raise ValueError("has to be sqlite:///path")
+        raise ValueError("has to be table or sqlite:///path")
+    return text
+
+
+def _table(text: str) -> str:
+    # https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model#table-names
+    if not _TABLE_NAME.fullmatch(text):
+        raise ValueError("has to be 3 to 63 letters and digits, a letter first")
     return text
 
 
@@ -256,6 +306,10 @@ def _url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("https", "http") or not parts.hostname:
         raise ValueError("has to be an https URL")
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("has a port that is none") from None
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("has to be a plain URL: no user, password, query or fragment")
     if parts.scheme == "http" and not is_loopback(text):
@@ -291,7 +345,7 @@ def _truth(text: str) -> bool:
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
     def convert(text: str) -> int:
-        if not (text.isascii() and text.isdigit()) or not low <= int(text[:12]) <= high:
+        if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS and low <= int(text) <= high):
             raise ValueError(f"has to be a whole number from {low} to {high}")
         return int(text)
 

@@ -108,34 +108,49 @@ class Executor:
                 return world.store.request(key)
             case c.LoadBreaker(name):
                 return world.store.breaker(name)
+            case c.LoadSweep(factory):
+                return world.store.sweep(factory)
+            case c.ListOpen(factory, limit):
+                return world.store.open_waits(factory, limit=limit)
             case _:
                 raise TypeError(command)
 
     def _effect(self, command: c.Effect[Any]) -> object:
-        world = self._world
+        """Write to the store, or call a peer."""
+        store = self._world.store
         match command:
             case c.Put():
                 return self._put(command)
             case c.SaveRequest(record):
-                return world.store.save_request(record)
+                return store.save_request(record)
             case c.DropRequest(record):
-                world.store.drop_request(record)
+                store.drop_request(record)
                 return None
             case c.SaveBreaker(breaker):
-                return world.store.save_breaker(breaker)
+                return store.save_breaker(breaker)
+            case c.SaveSweep(sweep):
+                return store.save_sweep(sweep)
             case c.RecordEvent(record):
-                world.store.record_event(record)
+                store.record_event(record)
                 return None
+            case _:
+                return self._call(command)
+
+    def _call(self, command: c.Effect[Any]) -> object:
+        adf, airflow = self._world.adf, self._world.airflow
+        match command:
             case c.CreateRun(factory, pipeline, parameters):
-                return world.adf.create_run(factory, pipeline, parameters)
+                return adf.create_run(factory, pipeline, parameters)
             case c.ReadRun(key):
-                return world.adf.read_run(key)
+                return adf.read_run(key)
+            case c.QueryRuns(factory, since, until, continuation):
+                return adf.query_runs(factory, since=since, until=until, continuation=continuation)
             case c.ReadFailedActivity(key, reading):
-                return world.adf.failed_activity(key, reading)
+                return adf.failed_activity(key, reading)
             case c.ReadTask(task):
-                return world.airflow.read_task(task)
+                return airflow.read_task(task)
             case c.Resume(task, completion):
-                return world.airflow.resume(task, completion)
+                return airflow.resume(task, completion)
             case _:
                 raise TypeError(command)
 

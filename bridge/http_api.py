@@ -22,7 +22,7 @@ from bridge.telemetry import Log
 CALLER_HEADER: Final = "x-adf-bridge-caller-secret"
 MOST_LISTED: Final = 500
 LISTED: Final = 50
-_HEADER_BYTES: Final = 8_192
+_DIGITS: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +47,19 @@ class Response:
 
 def answer(call: Callable[[App, Request], Response], get_app: Callable[[], App], request: Request) -> Response:
     """Answer a call; the only place where an unforeseen error becomes a response."""
+    log = Log()
     try:
         app = get_app()
-    except Problem as problem:
-        return problem_response(problem)
-    try:
+        log = app.log
         return call(app, request)
+    except ConfigInvalid as problem:
+        return problem_response(problem)  # it was logged when it was found
     except Problem as problem:
-        _note(app.log, problem)
+        log.warning("call.refused", code=problem.code, status=problem.status, detail=problem.detail)
         return problem_response(problem)
     except Exception as error:  # noqa: BLE001 - the entry point: logged with its trace, answered without it
-        app.log.failure("call.failed", error, call=call.__name__)
+        log.failure("call.failed", error, call=call.__name__)
         return problem_response(Problem("It was logged; nothing was promised. Send the request again."))
-
-
-def _note(log: Log, problem: Problem) -> None:
-    log.warning("call.refused", code=problem.code, status=problem.status, detail=problem.detail)
 
 
 def problem_response(problem: Problem) -> Response:
@@ -179,7 +176,7 @@ def _check_caller(app: App, wait: WaitRequest, request: Request) -> None:
     """A target with a caller secret takes waits only from callers that send it. Compared in constant time."""
     expected = app.config.targets[wait.task.target].caller_secret
     given = request.headers.get(CALLER_HEADER, "")
-    if expected and not hmac.compare_digest(expected.reveal().encode(), given.encode()[:_HEADER_BYTES]):
+    if expected and not hmac.compare_digest(expected.reveal().encode(), given.encode()):
         msg = f"Send this target's secret in the header {CALLER_HEADER} (`caller_secret` in Airflow's connection)."
         raise CallerNotAllowed(msg)
 
@@ -197,7 +194,7 @@ def _word(request: Request, name: str, words: type[Any]) -> Any:  # noqa: ANN401
 
 def _limit(request: Request) -> int:
     text = request.query.get("limit") or str(LISTED)
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= MOST_LISTED:
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS and 1 <= int(text) <= MOST_LISTED):
         raise InvalidFields([FieldError("limit", f"has to be a whole number from 1 to {MOST_LISTED}")])
     return int(text)
 

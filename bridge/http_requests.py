@@ -34,6 +34,7 @@ from bridge.policy import Rules
 MAX_PARAMETERS: Final = 50
 KEY_CHARS: Final = 255
 PIPELINE_CHARS: Final = 140
+MAX_DEPTH: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,19 @@ def load_object(body: bytes, *, most: int) -> dict[str, Any]:
     if not isinstance(document, dict):
         msg = f"It is {kind_of(document)}. Send an object."
         raise BadJson(msg)
+    if _depth(document) > MAX_DEPTH:
+        msg = f"It is nested too deeply: {MAX_DEPTH} levels are allowed."
+        raise BadJson(msg)
     return document
+
+
+def _depth(document: object) -> int:
+    """Return how many levels of objects and lists a document has, without recursing into it."""
+    depth, level = 0, [document]
+    while level := [one for one in level if isinstance(one, dict | list)]:
+        depth += 1
+        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
+    return depth
 
 
 def _no_constant(name: str) -> Never:

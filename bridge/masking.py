@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -11,9 +12,17 @@ _SHORTEST: Final = 4  # masking shorter ones would only blot out the text
 
 def masked(text: str, secrets: Iterable[str]) -> str:
     """Return a text without any of the secrets; the longest go first, so that one that contains another goes whole."""
-    for secret in sorted({one for one in secrets if len(one) >= _SHORTEST}, key=len, reverse=True):
+    spellings = {spelling for one in secrets if len(one) >= _SHORTEST for spelling in _spellings(one)}
+    for secret in sorted(spellings, key=len, reverse=True):
         text = text.replace(secret, MASK)
     return text
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """Spell a secret as it may stand in a text: plain, as Python shows it in an error, as JSON."""
+    yield secret
+    yield repr(secret)[1:-1]
+    yield json.dumps(secret)[1:-1]
 
 
 def texts_in(value: object) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -290,7 +290,6 @@ class Wait:
     due_at: datetime | None = None
     attempts: int = 0
     failures: int = 0
-    checks: int = 0
     seen_running_at: datetime | None = None
     seen_waiting_at: datetime | None = None
     missing_since: datetime | None = None
@@ -301,7 +300,13 @@ class Wait:
     version: str = ""
 
     def told(self, at: datetime, what: str, detail: str = "") -> Wait:
-        """Return the wait with one more line in its story (the first and the newest lines are kept)."""
+        """Return the wait with one more line in its story, unless that is its last line already.
+
+        Of many lines the first and the newest are kept.
+        """
+        last = self.timeline[-1] if self.timeline else None
+        if last is not None and (last.what, last.detail) == (what, detail):
+            return self
         lines = (*self.timeline, TimelineEntry(at, what, detail))
         if len(lines) > TIMELINE_LINES:
             lines = (*lines[:TIMELINE_HEAD], *lines[TIMELINE_HEAD + 1 :])
@@ -389,6 +394,20 @@ class StartRequest:
     lease_until: datetime
     run_id: str | None = None
     answer: str | None = None  # the first answer's JSON, replayed to the letter
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """How far a factory's runs have been swept: everything that changed before `covered_until` was looked at.
+
+    `covered_until` is in ADF's time, which was `ahead` of ours when it was asked last (negative: behind).
+    """
+
+    factory: FactoryId
+    covered_until: datetime | None = None
+    next_at: datetime | None = None
+    ahead: timedelta = timedelta(0)
     version: str = ""
 
 

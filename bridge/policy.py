@@ -28,17 +28,29 @@ RETRY_AFTER_CAP: Final = timedelta(minutes=15)
 # A target has only so many places per process. An invocation that finds none asks again after this.
 PLACE_PAUSE: Final = timedelta(milliseconds=500)
 
-# How long an instance that took up a delivery has it for itself; longer than all its calls' time-outs together.
+# How long an instance that took up a delivery has it for itself. Should its calls take longer than that, another one
+# takes it up as well; Airflow then takes the first answer and refuses the second.
 DELIVERY_LEASE: Final = timedelta(seconds=60)
 # A task that Airflow does not know is looked for this long before the wait is closed as gone.
 MISSING_GRACE: Final = timedelta(minutes=10)
 # After its deadline a completion is still offered for this long, then the wait closes as expired.
 DELIVERY_GRACE: Final = timedelta(hours=1)
 
-# An open wait whose run's end was claimed, not confirmed: ADF is asked again after a sweep interval, then less often.
-CHECK_CAP: Final = timedelta(hours=1)
-# Events for one run cause at most one read of ADF in this time; the rest is left to the next check.
+# No run that somebody waits for goes unread for longer, whatever the sweeps show.
+UNREAD_AT_MOST: Final = timedelta(hours=1)
+# Events for one run cause at most one read of ADF in this time, which doubles with every read; the timer does the rest.
 READ_SPACING: Final = timedelta(seconds=1)
+READ_SPACING_CAP: Final = timedelta(seconds=60)
+
+# ADF shows a change a little after it happened, and its clock is not ours: each sweep looks back this much further.
+SWEEP_OVERLAP: Final = timedelta(minutes=2)
+# The first sweep of a factory does not know yet how far its clock is off.
+CLOCK_DOUBT: Final = timedelta(minutes=15)
+SWEEP_PAGES: Final = 50  # ADF shows 100 runs on a page
+# A window longer than this may hold more pages than there are runs to read one by one.
+SINGLE_READS_FROM: Final = timedelta(hours=1)
+SINGLE_READS_PER_HOUR: Final = 10
+OPEN_WAITS: Final = 10_000
 
 # A createRun call is over after this, whatever became of it.
 START_LEASE: Final = timedelta(seconds=60)
@@ -132,9 +144,12 @@ def place_again(now: datetime, until: datetime) -> datetime | None:
     return again if again <= until else None
 
 
-def next_check(now: datetime, checks: int, sweep: timedelta) -> datetime:
-    """Return when to ask ADF again about a run whose end was claimed but not confirmed."""
-    return now + min(sweep * (1 << min(checks, 10)), CHECK_CAP)
+def read_spacing(reads: int) -> timedelta:
+    """Return how long an event for a run is not asked about after the run was read: longer the more often it was read.
+
+    So a burst of events, forged or repeated, costs few reads, and one that comes after a while costs one, at once.
+    """
+    return min(READ_SPACING * (1 << min(max(reads - 1, 0), 6)), READ_SPACING_CAP)
 
 
 def cut(text: str | None, limit: int = MESSAGE_CHARS) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -19,6 +19,7 @@ from bridge.model import (
     RunKey,
     RunReading,
     StartRequest,
+    Sweep,
     TaskRef,
     Verdict,
     Wait,
@@ -84,6 +85,15 @@ class Started:
     run_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class RunsPage:
+    """A page of the runs that changed in a window, by run id; `told_at` is the time by ADF's own clock, if it told."""
+
+    readings: Mapping[str, RunReading]
+    continuation: str | None = None
+    told_at: datetime | None = None
+
+
 class Clock(Protocol):
     """Time, in aware UTC."""
 
@@ -113,6 +123,12 @@ class Adf(Protocol):
 
     def read_run(self, key: RunKey) -> RunReading | Refusal:
         """Read one run."""
+        ...
+
+    def query_runs(
+        self, factory: FactoryId, *, since: datetime, until: datetime, continuation: str | None
+    ) -> RunsPage | Refusal:
+        """Read a page of the runs that changed between two times by ADF's clock."""
         ...
 
     def failed_activity(self, key: RunKey, run: RunReading) -> FailedActivity | None:
@@ -158,6 +174,15 @@ class Due:
     state: WaitState
 
 
+@dataclass(frozen=True, slots=True)
+class OpenWait:
+    """A hint to a wait whose run goes on."""
+
+    token: str
+    run_id: str
+    registered_at: datetime
+
+
 class Store(Protocol):
     """The bridge's memory. A run and its waits share a partition and change in one transaction.
 
@@ -186,8 +211,15 @@ class Store(Protocol):
         """Return hints to a target's waits that are due, the oldest first."""
         ...
 
+    def open_waits(self, factory: FactoryId, *, limit: int) -> Sequence[OpenWait]:
+        """Return hints to the open waits for a factory's runs, the oldest first."""
+        ...
+
     def waits(self, which: WaitFilter, *, limit: int, cursor: str | None) -> tuple[Sequence[Wait], str | None]:
-        """Return a page of waits, newest first, and the cursor of the next page."""
+        """Return a page of waits, newest first, and the cursor of the next page.
+
+        A page may be short, or even empty, and lead on to another: only a page without a cursor is the last one.
+        """
         ...
 
     def request(self, idempotency_key: str) -> StartRequest | None:
@@ -211,7 +243,7 @@ class Store(Protocol):
         ...
 
     def breaker(self, name: str) -> Breaker:
-        """Return a breaker's row, closed and with version 0 when there is none."""
+        """Return a breaker's row, closed and with an empty version when there is none."""
         ...
 
     def save_breaker(self, breaker: Breaker) -> Breaker:
@@ -220,6 +252,25 @@ class Store(Protocol):
 
     def breakers(self) -> Sequence[Breaker]:
         """Return all breakers' rows."""
+        ...
+
+    def sweep(self, factory: FactoryId) -> Sweep:
+        """Return how far a factory was swept, a row with an empty version when it never was."""
+        ...
+
+    def save_sweep(self, sweep: Sweep) -> Sweep:
+        """Write how far a factory was swept."""
+        ...
+
+    def repair(self, *, limit: int = 1_000) -> int:
+        """Write anew what was lost of the ways to live rows; return how many. One call does a bounded part of it."""
+        ...
+
+    def purge(self, before: datetime, *, limit: int = 1_000) -> int:
+        """Remove final waits, runs without waits, requests and events that last changed before that; return how many.
+
+        One call removes about `limit` rows; call it again until it returns 0.
+        """
         ...
 
     def check(self) -> None:

@@ -15,6 +15,7 @@ from bridge import commands, config
 from bridge.app import App
 from bridge.errors import ConfigInvalid
 from bridge.executor import Executor, Sleepers, World, pass_by
+from bridge.ports import Store
 from bridge.telemetry import Log
 
 _lock = threading.Lock()
@@ -66,7 +67,6 @@ def build(settings: config.Config, *, reach: Callable[[commands.Point], None] = 
     """Put an app together; an adapter's library is imported here at the earliest."""
     from bridge.adapters.adf import DataFactory
     from bridge.adapters.airflow_rest import AirflowRest
-    from bridge.adapters.sqlite_store import SqliteStore
 
     # The SDKs log every request's URL at INFO.
     for chatty in ("azure", "urllib3"):
@@ -75,13 +75,25 @@ def build(settings: config.Config, *, reach: Callable[[commands.Point], None] = 
     world = World(
         clock=SystemClock(),
         random=SystemRandom(),
-        store=SqliteStore(Path(settings.store.removeprefix("sqlite:///")), retention=settings.rules.retention),
+        store=_store(settings),
         adf=DataFactory(endpoint=settings.adf_endpoint, token=settings.adf_token),
         airflow=AirflowRest(settings.targets),
     )
     threads = _threads()
     executor = Executor(world, sleepers=Sleepers(max(1, threads // 4)), reach=reach, tell=log.story)
     return App(settings, world, executor, log, threads=threads)
+
+
+def _store(settings: config.Config) -> Store:
+    retention = settings.rules.retention
+    if isinstance(settings.store, config.Tables):
+        from bridge.adapters.table_access import connect
+        from bridge.adapters.table_store import TableStore
+
+        return TableStore(connect(settings.store.uri, settings.store.name), retention=retention)
+    from bridge.adapters.sqlite_store import SqliteStore
+
+    return SqliteStore(Path(settings.store.removeprefix("sqlite:///")), retention=retention)
 
 
 def _threads() -> int:

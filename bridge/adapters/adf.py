@@ -7,8 +7,10 @@ https://learn.microsoft.com/rest/api/datafactory/
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from azure.core.exceptions import (
     AzureError,
@@ -19,13 +21,17 @@ from azure.core.exceptions import (
 )
 
 from bridge import policy
+from bridge.adapters.connecting import was_never_sent
 from bridge.adapters.credentials import FixedToken, azure_credential
 from bridge.config import Secret
-from bridge.model import FactoryId, FailedActivity, JsonObject, RunKey, RunReading, RunStatus
-from bridge.ports import Refusal, RefusalKind, Started
+from bridge.model import FactoryId, FailedActivity, JsonObject, RunKey, RunReading, RunStatus, is_run_id
+from bridge.ports import Refusal, RefusalKind, RunsPage, Started
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from azure.mgmt.datafactory import DataFactoryManagementClient
+    from azure.mgmt.datafactory.models import ActivityRun, PipelineRun, PipelineRunsQueryResponse
 
 _ONCE: Final[dict[str, Any]] = {
     "retry_total": 0,
@@ -42,7 +48,7 @@ _KINDS: Final = {
     409: RefusalKind.CONFLICT,
     429: RefusalKind.THROTTLED,
 }
-_SERVER_ERROR: Final = 500
+_CLIENT_ERRORS: Final = range(400, 500)
 _HISTORY: Final = timedelta(days=45)
 _DETAIL_CHARS: Final = 500
 
@@ -58,7 +64,8 @@ class DataFactory:
 
     def create_run(self, factory: FactoryId, pipeline: str, parameters: JsonObject) -> Started | Refusal:
         """Send createRun, once. A refusal of kind `unavailable` means that a run may have been started."""
-        try:
+
+        def ask() -> Started:
             answer = self._client(factory).pipelines.create_run(
                 resource_group_name=factory.resource_group,
                 factory_name=factory.name,
@@ -66,42 +73,68 @@ class DataFactory:
                 parameters=dict(parameters),
                 **_START_ONCE,
             )
-        except AzureError as error:
-            return _refusal(error)
-        return Started(answer.run_id)
+            if not is_run_id(answer.run_id):
+                raise ValueError(answer.run_id)
+            return Started(answer.run_id)
+
+        return _asked(ask)
 
     def read_run(self, key: RunKey) -> RunReading | Refusal:
         """GET the run."""
-        try:
+
+        def ask() -> RunReading:
             run = self._client(key.factory).pipeline_runs.get(
                 resource_group_name=key.factory.resource_group,
                 factory_name=key.factory.name,
                 run_id=key.run_id,
                 **_ONCE,
             )
-        except AzureError as error:
-            return _refusal(error)
-        text = run.status or ""
-        return RunReading(
-            status=RunStatus.spelled(text),
-            status_text=text,
-            pipeline=run.pipeline_name,
-            run_start=_utc(run.run_start),
-            run_end=_utc(run.run_end),
-            message=run.message or None,
-        )
+            return _reading(run)
+
+        return _asked(ask)
+
+    def query_runs(
+        self, factory: FactoryId, *, since: datetime, until: datetime, continuation: str | None
+    ) -> RunsPage | Refusal:
+        """Query a page of the runs that changed in a window. ADF's answer tells its own time in the header Date.
+
+        https://learn.microsoft.com/rest/api/datafactory/pipeline-runs/query-by-factory
+        """
+        dates: list[str | None] = []
+
+        def keep_date(response: Any, page: PipelineRunsQueryResponse, _: object) -> PipelineRunsQueryResponse:  # noqa: ANN401
+            dates.append(response.http_response.headers.get("Date"))
+            return page
+
+        def ask() -> RunsPage:
+            from azure.mgmt.datafactory.models import RunFilterParameters
+
+            window = RunFilterParameters(last_updated_after=since, last_updated_before=until)
+            window.continuation_token = continuation
+            page = self._client(factory).pipeline_runs.query_by_factory(
+                resource_group_name=factory.resource_group,
+                factory_name=factory.name,
+                filter_parameters=window,
+                cls=keep_date,
+                **_ONCE,
+            )
+            readings = {run.run_id: _reading(run) for run in page.value if run.run_id}
+            return RunsPage(readings, page.continuation_token or None, _date(dates[0]))
+
+        return _asked(ask)
 
     def failed_activity(self, key: RunKey, run: RunReading) -> FailedActivity | None:
         """Query the run's failed activities; the one that failed first with an error is the cause."""
-        from azure.mgmt.datafactory.models import RunFilterParameters, RunQueryFilter
 
-        now = datetime.now(UTC)
-        which = RunFilterParameters(
-            last_updated_after=(run.run_start or now - _HISTORY) - timedelta(days=1),
-            last_updated_before=now + timedelta(days=1),
-            filters=[RunQueryFilter({"operand": "Status", "operator": "Equals", "values": ["Failed"]})],
-        )
-        try:
+        def ask() -> FailedActivity | None:
+            from azure.mgmt.datafactory.models import RunFilterParameters, RunQueryFilter
+
+            now = datetime.now(UTC)
+            which = RunFilterParameters(
+                last_updated_after=(run.run_start or now - _HISTORY) - timedelta(days=1),
+                last_updated_before=now + timedelta(days=1),
+                filters=[RunQueryFilter({"operand": "Status", "operator": "Equals", "values": ["Failed"]})],
+            )
             found = self._client(key.factory).activity_runs.query_by_pipeline_run(
                 resource_group_name=key.factory.resource_group,
                 factory_name=key.factory.name,
@@ -109,36 +142,18 @@ class DataFactory:
                 filter_parameters=which,
                 **_ONCE,
             )
-        except AzureError:
-            return None
-        failed = [activity for activity in found.value if activity.status == "Failed"]
-        failed.sort(key=lambda activity: activity.activity_run_end or now)
-        for activity in failed:
-            error = activity.error if isinstance(activity.error, dict) else {}
-            return FailedActivity(
-                name=activity.activity_name or "",
-                type=activity.activity_type or "",
-                error_code=_text(error.get("errorCode")),
-                message=policy.cut(_text(error.get("message"))),
-            )
-        return None
+            failed = [activity for activity in found.value if activity.status == "Failed"]
+            failed.sort(key=lambda activity: activity.activity_run_end or now)
+            return _cause(failed[0]) if failed else None
+
+        cause = _asked(ask)
+        return None if isinstance(cause, Refusal) else cause
 
     def check(self, factory: FactoryId) -> Refusal | None:
         """Query the runs of the last minute: it needs the permission to read runs, and costs one call."""
-        from azure.mgmt.datafactory.models import RunFilterParameters
-
         now = datetime.now(UTC)
-        which = RunFilterParameters(last_updated_after=now - timedelta(minutes=1), last_updated_before=now)
-        try:
-            self._client(factory).pipeline_runs.query_by_factory(
-                resource_group_name=factory.resource_group,
-                factory_name=factory.name,
-                filter_parameters=which,
-                **_ONCE,
-            )
-        except AzureError as error:
-            return _refusal(error)
-        return None
+        page = self.query_runs(factory, since=now - timedelta(minutes=1), until=now, continuation=None)
+        return page if isinstance(page, Refusal) else None
 
     def _client(self, factory: FactoryId) -> DataFactoryManagementClient:
         with self._lock:
@@ -172,19 +187,32 @@ class _NoCredential:
         raise NotImplementedError(scopes)
 
 
+def _asked(ask: Callable[[], T]) -> T | Refusal:
+    """Return what ADF answered, or why there is no answer that can be used."""
+    try:
+        return ask()
+    except AzureError as error:
+        return _refusal(error)
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        # A proxy's page, or JSON of another shape: the call may have been carried out all the same.
+        return Refusal(RefusalKind.UNAVAILABLE, "ADF's answer could not be read")
+
+
 def _refusal(error: AzureError) -> Refusal:
     if isinstance(error, HttpResponseError) and error.status_code is not None:
         status = error.status_code
-        kind = _KINDS.get(status, RefusalKind.UNAVAILABLE if status >= _SERVER_ERROR else RefusalKind.INVALID)
+        # Only a 4xx says for sure that nothing was done: a 2xx that cannot be read comes here, too.
+        surely_not_done = status in _CLIENT_ERRORS
+        kind = _KINDS.get(status, RefusalKind.INVALID if surely_not_done else RefusalKind.UNAVAILABLE)
         headers = getattr(error.response, "headers", {})
         asked = policy.retry_after(headers.get("Retry-After"), datetime.now(UTC))
         return Refusal(kind, f"ADF answered {status}{_reason(error)}", asked)
     if isinstance(error, ClientAuthenticationError):
         return Refusal(RefusalKind.UNAUTHENTICATED, "no token could be had for the bridge's identity")
-    if isinstance(error, ServiceRequestError):
+    if isinstance(error, ServiceRequestError) and was_never_sent(error.inner_exception):
         return Refusal(RefusalKind.UNREACHABLE, "ADF could not be reached")
-    if isinstance(error, ServiceResponseError):
-        return Refusal(RefusalKind.UNAVAILABLE, "ADF did not answer in time")
+    if isinstance(error, ServiceRequestError | ServiceResponseError):
+        return Refusal(RefusalKind.UNAVAILABLE, "ADF did not answer, or not in time")
     return Refusal(RefusalKind.UNAVAILABLE, f"the call to ADF failed ({type(error).__name__})")
 
 
@@ -194,6 +222,36 @@ def _reason(error: HttpResponseError) -> str:
         return ""
     words = f" {error.error.code}: {error.error.message}"
     return policy.cut(words, _DETAIL_CHARS) or ""
+
+
+def _cause(activity: ActivityRun) -> FailedActivity:
+    error = activity.error if isinstance(activity.error, dict) else {}
+    return FailedActivity(
+        name=activity.activity_name or "",
+        type=activity.activity_type or "",
+        error_code=_text(error.get("errorCode")),
+        message=policy.cut(_text(error.get("message"))),
+    )
+
+
+def _reading(run: PipelineRun) -> RunReading:
+    text = run.status or ""
+    return RunReading(
+        status=RunStatus.spelled(text),
+        status_text=text,
+        pipeline=run.pipeline_name,
+        run_start=_utc(run.run_start),
+        run_end=_utc(run.run_end),
+        message=run.message or None,
+    )
+
+
+def _date(header: str | None) -> datetime | None:
+    """Read the header Date (RFC 9110 §6.6.1), None when it is missing or unreadable."""
+    try:
+        return _utc(parsedate_to_datetime(header)) if header else None
+    except ValueError:
+        return None
 
 
 def _text(value: object) -> str | None:

@@ -88,19 +88,22 @@ class PasswordAuth(AuthBase):
         self._session = session
         self._lock = threading.Lock()
         self._token: str | None = None
+        self._used = threading.local()
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Sign a request, having signed in if need be."""
         with self._lock:
             if self._token is None:
                 self._token = self._sign_in()
-            request.headers["Authorization"] = f"Bearer {self._token}"
+            self._used.token = self._token
+        request.headers["Authorization"] = f"Bearer {self._used.token}"
         return request
 
     def renew(self) -> bool:
-        """Forget the token; the next request signs in anew."""
+        """Forget the token that this thread used, unless another thread has fetched a new one meanwhile."""
         with self._lock:
-            self._token = None
+            if self._token == getattr(self._used, "token", None):
+                self._token = None
         return True
 
     def _sign_in(self) -> str:
@@ -135,7 +138,7 @@ def _token_in(response: requests.Response) -> str | None:
         return None
     try:
         document = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     token = document.get("access_token") if isinstance(document, dict) else None
     return token if isinstance(token, str) and token else None

@@ -17,6 +17,7 @@ import requests
 
 from bridge import masking, policy, views
 from bridge.adapters.airflow_auth import Auth, SignInRefused, auth_for
+from bridge.adapters.connecting import was_never_sent
 from bridge.config import Target
 from bridge.model import Completion, TaskRef
 from bridge.ports import Accepted, Answer, Refusal, RefusalKind, TaskView
@@ -98,12 +99,13 @@ class _Connection:
             )
         except SignInRefused as refused:
             return refused.refusal
-        except (requests.ConnectTimeout, requests.exceptions.SSLError):
-            return Refusal(RefusalKind.UNREACHABLE, "Airflow could not be reached")
-        except requests.Timeout:
+        except requests.Timeout as error:
+            if was_never_sent(error):
+                return Refusal(RefusalKind.UNREACHABLE, "Airflow could not be reached")
             return Refusal(RefusalKind.UNAVAILABLE, "Airflow did not answer in time")
-        except requests.RequestException as error:
-            return Refusal(RefusalKind.UNAVAILABLE, f"the connection to Airflow failed ({type(error).__name__})")
+        except (requests.RequestException, ValueError) as error:
+            kind = RefusalKind.UNREACHABLE if was_never_sent(error) else RefusalKind.UNAVAILABLE
+            return Refusal(kind, f"the connection to Airflow failed ({type(error).__name__})")
         if response.status_code not in _OK:
             return self._without_secrets(refusal_of(response), response)
         document = _json(response)
@@ -195,7 +197,7 @@ def _time(value: object) -> datetime | None:
 def _json(response: requests.Response) -> Mapping[str, Any] | None:
     try:
         document = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
 

@@ -7,13 +7,14 @@ passed over by an older one. The version, which only the store knows, is not par
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
 
-from bridge.model import Breaker, Run, StartRequest, Wait
+from bridge.model import Breaker, Run, StartRequest, Sweep, Wait
 
-Row = TypeVar("Row", Run, Wait, StartRequest, Breaker)
+Row = TypeVar("Row", Run, Wait, StartRequest, Breaker, Sweep)
 
 SCHEMA: Final = 1
 
@@ -32,3 +33,18 @@ def stored(row: Row, *, version: str) -> Row:
     """Return a row as it stands once it is stored: with its version, and nothing in its story is news any more."""
     told: dict[str, Any] = {"news": 0} if hasattr(row, "news") else {}
     return replace(row, version=version, **told)
+
+
+def last_change(row: Run | Wait | StartRequest | Breaker | Sweep) -> datetime | None:
+    """Return when a row was last changed, as far as it tells; None for rows that are kept."""
+    if isinstance(row, Run):
+        return max(filter(None, (row.created_at, row.hint_at, row.read_at)), default=None)
+    if isinstance(row, Wait):
+        return row.timeline[-1].at if row.timeline else row.registered_at
+    return row.received_at if isinstance(row, StartRequest) else None
+
+
+def is_over(row: Run | Wait | StartRequest, before: datetime) -> bool:
+    """Whether a row may be purged: nothing more happens to it, and it last changed before that."""
+    since = last_change(row)
+    return since is not None and since < before and not (isinstance(row, Wait) and not row.state.is_final)

@@ -19,10 +19,10 @@ from typing import Any, Final
 
 import msgspec
 
-from bridge.adapters.rows import SCHEMA, decode, encode, stored
+from bridge.adapters.rows import SCHEMA, decode, encode, is_over, stored
 from bridge.errors import StoreConflict, StoreUnavailable
-from bridge.model import Breaker, EventRecord, Run, RunKey, StartRequest, Verdict, Wait, WaitState
-from bridge.ports import Due, WaitFilter
+from bridge.model import Breaker, EventRecord, FactoryId, Run, RunKey, StartRequest, Sweep, Verdict, Wait, WaitState
+from bridge.ports import Due, OpenWait, WaitFilter
 
 _BUSY_SECONDS: Final = 5.0
 _BUSY_PAUSE_SECONDS: Final = 0.01
@@ -48,6 +48,10 @@ CREATE TABLE IF NOT EXISTS requests (
 CREATE TABLE IF NOT EXISTS breakers (
     name TEXT PRIMARY KEY, version INTEGER NOT NULL, schema INTEGER NOT NULL, row TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sweeps (
+    factory TEXT PRIMARY KEY, version INTEGER NOT NULL, schema INTEGER NOT NULL, row TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS waits_open ON waits (factory, registered_at) WHERE state = 'open';
 CREATE TABLE IF NOT EXISTS events (
     number INTEGER PRIMARY KEY AUTOINCREMENT, received_at REAL NOT NULL, verdict TEXT NOT NULL, run_id TEXT NOT NULL,
     row TEXT NOT NULL
@@ -111,6 +115,16 @@ class SqliteStore:
                 (target, before.timestamp(), limit),
             ).fetchall()
         return [Due(token, datetime.fromtimestamp(due_at, UTC), WaitState(state)) for token, due_at, state in found]
+
+    def open_waits(self, factory: FactoryId, *, limit: int) -> Sequence[OpenWait]:
+        """Return a factory's open waits, the oldest first."""
+        with self._transaction("DEFERRED") as db:
+            found = db.execute(
+                "SELECT token, run_id, registered_at FROM waits WHERE factory = ? AND state = 'open' "
+                "ORDER BY registered_at LIMIT ?",
+                (factory.key, limit),
+            ).fetchall()
+        return [OpenWait(token, run_id, datetime.fromtimestamp(at, UTC)) for token, run_id, at in found]
 
     def waits(self, which: WaitFilter, *, limit: int, cursor: str | None) -> tuple[Sequence[Wait], str | None]:
         """Return a page of waits. The cursor is the place of the last one shown."""
@@ -213,6 +227,65 @@ class SqliteStore:
         with self._transaction("DEFERRED") as db:
             found = db.execute("SELECT row, version FROM breakers ORDER BY name").fetchall()
         return [decode(row, Breaker, version=str(version)) for row, version in found]
+
+    # --- sweeps ---
+
+    def sweep(self, factory: FactoryId) -> Sweep:
+        """Return how far a factory was swept."""
+        with self._transaction("DEFERRED") as db:
+            found = db.execute("SELECT row, version FROM sweeps WHERE factory = ?", (factory.key,)).fetchone()
+        return decode(found[0], Sweep, version=str(found[1])) if found else Sweep(factory)
+
+    def save_sweep(self, sweep: Sweep) -> Sweep:
+        """Write how far a factory was swept."""
+        with self._transaction("IMMEDIATE") as db:
+            _compare_and_set(
+                db,
+                sweep.version,
+                insert="INSERT OR IGNORE INTO sweeps (row, schema, version, factory) VALUES (?, ?, ?, ?)",
+                update="UPDATE sweeps SET row = ?, schema = ?, version = ? WHERE factory = ? AND version = ?",
+                values=(encode(sweep), SCHEMA),
+                key=(sweep.factory.key,),
+            )
+        return stored(sweep, version=_next(sweep.version))
+
+    # --- upkeep ---
+
+    def repair(self, *, limit: int = 1_000) -> int:  # noqa: ARG002 - the port's
+        """Do nothing: SQLite keeps its indexes itself."""
+        self.check()
+        return 0
+
+    def purge(self, before: datetime, *, limit: int = 1_000) -> int:
+        """Remove what is over and has not changed since."""
+        removed = self._purge_waits(before, limit) + self._purge_runs(before, limit)
+        with self._transaction("IMMEDIATE") as db:
+            rows = db.execute("SELECT idempotency_key, row FROM requests")
+            over = [(key,) for key, row in rows if is_over(decode(row, StartRequest, version=""), before)][:limit]
+            db.executemany("DELETE FROM requests WHERE idempotency_key = ?", over)
+            events = db.execute("DELETE FROM events WHERE received_at < ?", (before.timestamp(),)).rowcount
+        return removed + len(over) + events
+
+    def _purge_waits(self, before: datetime, limit: int) -> int:
+        """A wait cannot have changed before it was registered: the index on that time finds the candidates."""
+        with self._transaction("IMMEDIATE") as db:
+            rows = db.execute(
+                "SELECT token, row FROM waits WHERE registered_at < ? AND state NOT IN ('open', 'due')",
+                (before.timestamp(),),
+            )
+            over = [(token,) for token, row in rows if is_over(decode(row, Wait, version=""), before)][:limit]
+            db.executemany("DELETE FROM waits WHERE token = ?", over)
+        return len(over)
+
+    def _purge_runs(self, before: datetime, limit: int) -> int:
+        with self._transaction("IMMEDIATE") as db:
+            rows = db.execute(
+                "SELECT factory, run_id, row FROM runs WHERE NOT EXISTS "
+                "(SELECT 1 FROM waits WHERE waits.factory = runs.factory AND waits.run_id = runs.run_id)"
+            )
+            over = [name for *name, row in rows if is_over(decode(row, Run, version=""), before)][:limit]
+            db.executemany("DELETE FROM runs WHERE factory = ? AND run_id = ?", over)
+        return len(over)
 
     # --- the file ---
 
@@ -338,6 +411,7 @@ def _place(cursor: str | None) -> tuple[float, str] | None:
         return None
     try:
         at, token = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        str(token).encode()  # half a surrogate pair is no token
         return float(at), str(token)
     except (ValueError, TypeError, OverflowError, RecursionError):
         return None

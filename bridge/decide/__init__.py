@@ -9,6 +9,7 @@ Nothing here does I/O, sleeps or reads a clock. The numbers are in `bridge.polic
 | `registering` | what registering a wait comes to, and withdrawing it |
 | `starting` | what a trigger request comes to: at most one createRun for a key |
 | `delivery` | the fence, and every answer of Airflow: when a parked task is answered, and what came of it |
+| `sweeping` | what a sweep of a factory looks at |
 | `breakers` | who may be called: the pause of a target or a factory, its probe, its end |
 """
 
@@ -63,6 +64,15 @@ from bridge.decide.starting import (
     admit,
     unknown_outcome,
 )
+from bridge.decide.sweeping import (
+    SweepPlan,
+    completed_sweep,
+    forget_coverage,
+    is_sweep_due,
+    news,
+    plan_sweep,
+    take_sweep,
+)
 
 __all__ = [
     "ABOUT_ONE_THING",
@@ -76,6 +86,7 @@ __all__ = [
     "Registration",
     "Send",
     "Settle",
+    "SweepPlan",
     "admit",
     "after_reply",
     "again_by",
@@ -86,18 +97,24 @@ __all__ = [
     "check_free",
     "claim",
     "claim_probe",
+    "completed_sweep",
     "completion_of",
     "expire",
+    "forget_coverage",
     "is_past_deadline",
+    "is_sweep_due",
     "judge_event",
     "may_call",
+    "news",
     "on_refusal",
     "on_task",
+    "plan_sweep",
     "postpone",
     "register",
     "settle",
     "sooner",
     "take_inline",
+    "take_sweep",
     "to_attend",
     "unknown_outcome",
     "verdict_of",

@@ -46,12 +46,12 @@ def apply_reading(run: Run | None, key: RunKey, reading: RunReading, now: dateti
     )
 
 
-def settle(run: Run, waits: Sequence[Wait], now: datetime, rules: Rules) -> tuple[Wait, ...]:
+def settle(run: Run, waits: Sequence[Wait], now: datetime) -> tuple[Wait, ...]:
     """Return the open waits as they stand after ADF was asked: due when the run has ended, else to be checked again."""
     return tuple(
         become_due(wait, completion_of(wait.token, run), now)
         if run.has_ended
-        else _check_again(wait, now, f"ADF says {run.status or 'a status unknown here'}", rules)
+        else _checked(wait, now, f"ADF says {run.status or 'a status unknown here'}", policy.UNREAD_AT_MOST)
         for wait in waits
         if wait.state is WaitState.OPEN
     )
@@ -60,14 +60,12 @@ def settle(run: Run, waits: Sequence[Wait], now: datetime, rules: Rules) -> tupl
 def postpone(waits: Sequence[Wait], refusal: Refusal, now: datetime, rules: Rules) -> tuple[Wait, ...]:
     """Return the open waits of a run that ADF could not be asked about.
 
-    Trouble of ADF's own makes no check rarer: when it is over, all is told within a sweep interval.
+    Trouble of ADF's own makes the next check no later than a sweep: when it is over, all is told soon.
     """
-    detail = f"ADF could not be asked: {refusal.detail}"
-    again = now + max(rules.sweep, refusal.retry_after or timedelta(0))
+    trouble = max(rules.sweep, refusal.retry_after or timedelta(0))
+    pause = policy.UNREAD_AT_MOST if refusal.kind in ABOUT_ONE_THING else trouble
     return tuple(
-        _check_again(wait, now, detail, rules)
-        if refusal.kind in ABOUT_ONE_THING
-        else replace(wait.told(now, "checked", detail), due_at=min(wait.deadline, again))
+        _checked(wait, now, f"ADF could not be asked: {refusal.detail}", pause)
         for wait in waits
         if wait.state is WaitState.OPEN
     )
@@ -98,9 +96,9 @@ def become_due(wait: Wait, completion: Completion, now: datetime) -> Wait:
     return replace(told, state=WaitState.DUE, completion=completion, due_at=now)
 
 
-def _check_again(wait: Wait, now: datetime, detail: str, rules: Rules) -> Wait:
-    at = min(wait.deadline, policy.next_check(now, wait.checks, rules.sweep))
-    return replace(wait.told(now, "checked", detail), checks=wait.checks + 1, due_at=at)
+def _checked(wait: Wait, now: datetime, detail: str, pause: timedelta) -> Wait:
+    """Return an open wait after ADF was asked; the sweep looks for its run's end, this is when it is read by itself."""
+    return replace(wait.told(now, "checked", detail), due_at=min(wait.deadline, now + pause))
 
 
 def sooner(one: datetime | None, other: datetime) -> datetime:

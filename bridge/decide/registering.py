@@ -67,7 +67,7 @@ def register(
     unread = known.read_at is None or now - known.read_at >= rules.sweep
     ask_adf = hinted or (unread and not just_started)
     # Should this process die before ADF was asked, the timer asks.
-    due_at = min(request.deadline, now + rules.sweep) if ask_adf else request.deadline
+    due_at = min(request.deadline, now + (rules.sweep if ask_adf else policy.UNREAD_AT_MOST))
     return Registration(replace(wait, due_at=due_at), writes=True, ask_adf=ask_adf)
 
 
@@ -85,13 +85,13 @@ def _inline(wait: Wait, now: datetime) -> Wait:
     return replace(told, state=WaitState.INLINE, due_at=None)
 
 
-def check_deadline(deadline: datetime, now: datetime) -> None:
-    """Refuse a deadline that has passed or that ADF's memory of a run does not reach."""
+def check_deadline(deadline: datetime, now: datetime, *, field: str) -> None:
+    """Refuse a deadline that has passed or that ADF's memory of a run does not reach; `field` is its name there."""
     if deadline <= now:
-        raise InvalidFields([FieldError("wait.deadline", "has passed already")])
+        raise InvalidFields([FieldError(field, "has passed already")])
     if deadline > now + policy.MAX_DEADLINE:
         days = policy.MAX_DEADLINE.days
-        raise InvalidFields([FieldError("wait.deadline", f"is over {days} days away; ADF keeps runs no longer")])
+        raise InvalidFields([FieldError(field, f"is over {days} days away; ADF keeps runs no longer")])
 
 
 def check_free(taken: Wait | None) -> None:

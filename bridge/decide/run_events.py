@@ -48,18 +48,18 @@ def judge_event(event: RunEvent, run: Run | None, waits: Sequence[Wait], now: da
 
     known = run or Run(key=event.key, created_at=now)
     # `hint_at` is when the last event that asked ADF did: of many at once, the one that writes it first asks.
-    ask_adf = all(at is None or now - at >= policy.READ_SPACING for at in (known.read_at, known.hint_at))
+    spacing = policy.read_spacing(known.reads)
+    ask_adf = all(at is None or now - at >= spacing for at in (known.read_at, known.hint_at))
     hint_at = now if ask_adf else known.hint_at
     hinted = replace(known, hint=event.status, hint_at=hint_at, pipeline=known.pipeline or event.pipeline)
     if not open_waits:
         over = "any more" if waits else "yet"
         return Judgement(Verdict.PARKED, f"nobody waits for this run {over}", run=hinted)
-    # Should this process die before ADF was asked, the timer asks. The claim is news: its checks start anew.
+    # Should this process die before ADF was asked, the timer asks.
     told = tuple(
         replace(
             wait.told(now, "event", f"says {event.status}"),
-            checks=0,
-            due_at=sooner(wait.due_at, now + (rules.sweep if ask_adf else policy.READ_SPACING)),
+            due_at=sooner(wait.due_at, now + (rules.sweep if ask_adf else spacing)),
         )
         for wait in open_waits
     )

@@ -12,12 +12,14 @@ from bridge.service.delivering import attend, deliver
 from bridge.service.receiving import Received, receive
 from bridge.service.registering import Registered, register_wait, withdraw
 from bridge.service.starting import StartAnswer, start_run
+from bridge.service.sweeping import Swept, sweep
 
 __all__ = [
     "Checked",
     "Received",
     "Registered",
     "StartAnswer",
+    "Swept",
     "attend",
     "check_run",
     "deliver",
@@ -25,6 +27,7 @@ __all__ = [
     "receive",
     "register_wait",
     "start_run",
+    "sweep",
     "target_breaker",
     "withdraw",
 ]

@@ -42,7 +42,11 @@ class Checked:
 
 def check_run(key: RunKey, rules: Rules) -> UseCase[Checked]:
     """Ask ADF about a run, once, and settle the waits for it accordingly."""
-    reading = yield from _read_run(key)
+    return (yield from settle_run(key, (yield from _read_run(key)), rules))
+
+
+def settle_run(key: RunKey, reading: RunReading | Refusal, rules: Rules) -> UseCase[Checked]:
+    """Write down what ADF said of a run, and what that means for the waits."""
     for _ in range(DECISION_TRIES):
         run, waits = yield from do(LoadRun(key))
         now = yield from do(Now())
@@ -50,7 +54,7 @@ def check_run(key: RunKey, rules: Rules) -> UseCase[Checked]:
             known, settled = run, decide.postpone(waits, reading, now, rules)
         else:
             known = decide.apply_reading(run, key, reading, now)
-            settled = decide.settle(known, waits, now, rules)
+            settled = decide.settle(known, waits, now)
         try:
             written, settled = yield from do(Put(known, settled, point=Point.RUN_SETTLED))
         except StoreConflict:
@@ -61,13 +65,17 @@ def check_run(key: RunKey, rules: Rules) -> UseCase[Checked]:
 
 
 def _read_run(key: RunKey) -> UseCase[RunReading | Refusal]:
-    name = factory_breaker(key.factory)
-    breaker = yield from enter(name)
+    breaker = yield from enter(factory_breaker(key.factory))
     if isinstance(breaker, Refusal):
         return breaker
     reading = yield from do(ReadRun(key, point=Point.RUN_READ))
     yield from leave(breaker, reading if isinstance(reading, Refusal) else None)
-    if isinstance(reading, RunReading) and reading.status is RunStatus.FAILED:
-        activity = yield from do(ReadFailedActivity(key, reading, point=Point.FAILURE_READ))
-        return replace(reading, failed_activity=activity)
-    return reading
+    return (yield from explain(key, reading)) if isinstance(reading, RunReading) else reading
+
+
+def explain(key: RunKey, reading: RunReading) -> UseCase[RunReading]:
+    """Add to the reading of a failed run which activity made it fail."""
+    if reading.status is not RunStatus.FAILED:
+        return reading
+    activity = yield from do(ReadFailedActivity(key, reading, point=Point.FAILURE_READ))
+    return replace(reading, failed_activity=activity)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from bridge import policy
-from bridge.errors import (
-    StoreUnavailable,
-)
+from bridge.errors import StoreUnavailable
 
 # How often a decision is made anew because somebody else changed a row first.
 DECISION_TRIES: Final = 6

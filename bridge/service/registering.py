@@ -45,7 +45,7 @@ def register_wait(key: RunKey, request: WaitRequest, rules: Rules) -> UseCase[Re
     """
     existing = yield from do(FindWait(request.task.token))
     if existing is None:
-        decide.check_deadline(request.deadline, (yield from do(Now())))
+        decide.check_deadline(request.deadline, (yield from do(Now())), field="deadline")
         yield from _check_known(key, rules)
     elif existing.key != key:
         decide.check_free(existing)

@@ -31,6 +31,7 @@ from bridge.model import (
     StartRequest,
     StartState,
     TriggerRequest,
+    WaitState,
 )
 from bridge.policy import Rules
 from bridge.ports import Refusal, RefusalKind, Started
@@ -54,13 +55,14 @@ def start_run(request: TriggerRequest, rules: Rules) -> UseCase[StartAnswer]:
         admission = decide.admit(request, record, now)
         try:
             if admission.replay is not None:
+                yield from _refuse_withdrawn(request)
                 return StartAnswer(admission.replay, replay=True)
             if admission.unknown is not None:
                 saved = yield from do(SaveRequest(admission.unknown, point=Point.START_RECORDED))
                 raise decide.unknown_outcome(saved)
             if admission.reserve is not None:
                 if request.wait is not None:
-                    decide.check_deadline(request.wait.deadline, now)
+                    decide.check_deadline(request.wait.deadline, now, field="wait.deadline")
                     decide.check_free((yield from do(FindWait(request.wait.task.token))))
                 reserved = yield from do(SaveRequest(admission.reserve, point=Point.KEY_RESERVED))
                 started = yield from _create_run(request, reserved)
@@ -70,6 +72,13 @@ def start_run(request: TriggerRequest, rules: Rules) -> UseCase[StartAnswer]:
         except StoreConflict:
             continue
     raise contended()
+
+
+def _refuse_withdrawn(request: TriggerRequest) -> UseCase[None]:
+    """Refuse to repeat an answer whose wait was withdrawn since: the task would park for nothing."""
+    wait = (yield from do(FindWait(request.wait.task.token))) if request.wait is not None else None
+    if wait is not None and wait.state is WaitState.WITHDRAWN:
+        decide.check_free(wait)
 
 
 def _create_run(request: TriggerRequest, reserved: StartRequest) -> UseCase[StartRequest]:

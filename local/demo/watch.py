@@ -114,11 +114,14 @@ class Watch:
                 if task.tries > 1:
                     tries = self._airflow.tries(dag_id, run_id, task.task_id, task.map_index)
                 for one in tries:
-                    self._note_try(self._attempt(task, one["try_number"]), one, now)
+                    previous = self.attempts.get((task.label, one["try_number"] - 1))
+                    self._note_try(self._attempt(task, one["try_number"]), one, now, previous)
 
     @staticmethod
-    def _note_try(attempt: Attempt, ti: Mapping[str, Any], now: datetime) -> None:
-        attempt.requested = _time(ti["start_date"]) or attempt.requested
+    def _note_try(attempt: Attempt, ti: Mapping[str, Any], now: datetime, previous: Attempt | None) -> None:
+        started = _time(ti["start_date"])
+        if started is not None and (previous is None or previous.done is None or started > previous.done):
+            attempt.requested = started  # a new try shows the start of the one before, until it runs
         if ti["state"] == _PARKED and attempt.parked is None:
             attempt.parked = now
         if ti["state"] in _ENDED and ti["end_date"]:

@@ -289,4 +289,5 @@ def adf_settings(url: str, folder: Path) -> dict[str, str]:
         "BRIDGE_STORE": f"sqlite:///{folder / 'bridge.sqlite3'}",
         "BRIDGE_ADF_ENDPOINT": url,
         "BRIDGE_ADF_TOKEN": TOKEN,
+        "BRIDGE_SWEEP_SECONDS": "3600",  # the tests count calls: no sweep comes in between
     }

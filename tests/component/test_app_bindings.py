@@ -30,7 +30,7 @@ wiring.build(config.load({
     "BRIDGE_STORE": "sqlite:///unused.sqlite3", "BRIDGE_AIRFLOW__DEMO__URL": "https://airflow.example",
     "BRIDGE_AIRFLOW__DEMO__USERNAME": "u", "BRIDGE_AIRFLOW__DEMO__PASSWORD": "p"}))
 """
-_SDKS = "import azure.identity, azure.mgmt.datafactory, azure.servicebus, azure.eventgrid\n"
+_SDKS = "import azure.identity, azure.mgmt.datafactory, azure.servicebus, azure.eventgrid, azure.data.tables\n"
 _TELL = "print(json.dumps(sorted(sys.modules)))"
 
 

@@ -246,7 +246,7 @@ def test_late_events_change_nothing(bridge: Bridge, airflow: FakeAirflow) -> Non
 
 
 def test_two_waits_for_one_run(bridge: Bridge) -> None:
-    """Two tasks of two targets that wait for one run are both answered, for one read of its end."""
+    """Two tasks of two targets that wait for one run are both answered, for one read of its end (none, if swept)."""
     one, other = bridge.fresh_airflow(), bridge.fresh_airflow()
     _, token, run_id = bridge.parked(one)
     task = other.task()
@@ -261,7 +261,7 @@ def test_two_waits_for_one_run(bridge: Bridge) -> None:
     for one_of_two in (token, token_of(wait)):
         bridge.until(one_of_two, "delivered")
     assert [1, 1] == [len(target.patches) for target in (one, other)]
-    assert reads + 1 == bridge.calls(run_id)["getRun"]
+    assert bridge.calls(run_id)["getRun"] - reads in (0, 1)
 
 
 def test_withdrawn_wait(bridge: Bridge, airflow: FakeAirflow) -> None:

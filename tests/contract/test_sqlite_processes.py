@@ -1,7 +1,5 @@
 """One SQLite file, many processes: what one writes the others see, and of two that race one wins."""
 
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,9 +14,9 @@ import pytest
 from bridge.adapters.sqlite_store import SqliteStore
 from bridge.errors import StoreConflict, StoreUnavailable
 from bridge.model import Wait
+from tests.contract.processes import Process
 from tests.fakes.samples import KEY, a_run, a_task, a_wait
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 RETENTION: Final = timedelta(days=30)
 ROUNDS: Final = 200
 OPENERS: Final = 8
@@ -59,36 +57,6 @@ store = SqliteStore(Path(sys.argv[1]), retention=timedelta(days=30))
 store.save_breaker(Breaker(sys.argv[2], failures=1))
 print(len(store.breakers()) > 0, flush=True)
 """
-
-
-class Process:
-    """Another process that is told what to do, line by line."""
-
-    def __init__(self, program: str, *arguments: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", program, *arguments],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def tell(self) -> None:
-        """Send a line."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
-
-    def hear(self) -> str:
-        """Read a line."""
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-    def end(self) -> int:
-        """Let it end; return its exit code."""
-        if self._process.returncode is None:
-            self._process.communicate(timeout=30)
-        return self._process.returncode
 
 
 @pytest.fixture
@@ -186,7 +154,7 @@ def test_a_run_and_its_waits_are_of_one_moment(tmp_path: Path) -> None:
         while not stop.is_set():
             run, waits = writer.run(KEY)
             assert run is not None
-            writer.put(replace(run, reads=run.reads + 1), [replace(wait, checks=run.reads + 1) for wait in waits])
+            writer.put(replace(run, reads=run.reads + 1), [replace(wait, failures=run.reads + 1) for wait in waits])
         writer.close()
 
     writing = threading.Thread(target=write)
@@ -195,7 +163,7 @@ def test_a_run_and_its_waits_are_of_one_moment(tmp_path: Path) -> None:
     for _ in range(300):
         run, waits = reader.run(KEY)
         assert run is not None
-        torn += [wait for wait in waits if wait.checks != run.reads]
+        torn += [wait for wait in waits if wait.failures != run.reads]
     stop.set()
     writing.join()
     reader.close()

@@ -10,6 +10,8 @@ import pytest
 
 from bridge.adapters import sqlite_store
 from bridge.adapters.sqlite_store import SqliteStore
+from bridge.adapters.table_access import connect
+from bridge.adapters.table_store import TableStore
 from bridge.errors import StoreConflict, StoreUnavailable
 from bridge.model import (
     Breaker,
@@ -22,11 +24,12 @@ from bridge.model import (
     RunStatus,
     StartRequest,
     StartState,
+    Sweep,
     Verdict,
     Wait,
     WaitState,
 )
-from bridge.ports import Due, Store, WaitFilter
+from bridge.ports import Due, OpenWait, Store, WaitFilter
 from tests.fakes.clock import START
 from tests.fakes.samples import (
     FACTORY,
@@ -58,10 +61,13 @@ NAMES = [
 ]
 
 
-@pytest.fixture(params=["sqlite", "memory", "memory behind faults"])
+@pytest.fixture(params=["sqlite", "table", "memory", "memory behind faults"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """Each store in turn, empty."""
-    if request.param == "sqlite":
+    if request.param == "table":
+        make = request.getfixturevalue("make_table_store")
+        yield make(events_kept=EVENTS_KEPT, prune_every=PRUNED_EVERY)
+    elif request.param == "sqlite":
         monkeypatch.setattr(sqlite_store, "_EVENTS_KEPT", EVENTS_KEPT)
         sqlite = SqliteStore(tmp_path / "folder that is not there yet/bridge.db", retention=RETENTION)
         yield sqlite
@@ -100,8 +106,7 @@ def full_wait() -> Wait:
         on_abandon=OnAbandon.CANCEL,
         due_at=moment,
         attempts=2,
-        failures=1,
-        checks=4,
+        failures=4,
         seen_running_at=moment,
         seen_waiting_at=moment + SECOND,
         missing_since=moment,
@@ -181,13 +186,13 @@ def test_a_row_that_changed_is_not_overwritten(store: Store) -> None:
     store.put(a_run(), [a_wait()])
     run, (wait,) = store.run(KEY)
     assert run is not None
-    store.put(replace(run, reads=1), [replace(wait, checks=1)])
-    for stale_run, stale_waits in ((replace(run, reads=2), []), (None, [replace(wait, checks=2)])):
+    store.put(replace(run, reads=1), [replace(wait, failures=1)])
+    for stale_run, stale_waits in ((replace(run, reads=2), []), (None, [replace(wait, failures=2)])):
         with pytest.raises(StoreConflict):
             store.put(stale_run, stale_waits)
     now_run, (now_wait,) = store.run(KEY)
     assert now_run is not None
-    assert (1, 1) == (now_run.reads, now_wait.checks)
+    assert (1, 1) == (now_run.reads, now_wait.failures)
 
 
 def test_a_row_that_is_not_there_is_not_changed(store: Store) -> None:
@@ -202,16 +207,17 @@ def test_what_was_written_can_be_changed_again(store: Store) -> None:
     run, waits = store.put(a_run(), [a_wait()])
     for reads in range(1, 5):
         assert run is not None
-        run, waits = store.put(replace(run, reads=reads), [replace(waits[0], checks=reads)])
+        run, waits = store.put(replace(run, reads=reads), [replace(waits[0], failures=reads)])
     assert (run, waits) == store.run(KEY)
 
 
 @pytest.mark.parametrize("bad", range(3))
 def test_all_or_nothing(store: Store, bad: int) -> None:
     """S23: when one row of a writing is refused, none of its rows is written, wherever the bad one stands."""
-    known = put_wait(store, nonce="known")
+    stale = put_wait(store, nonce="known")
+    _, (known,) = store.put(None, [replace(stale, failures=1)])
     waits = [a_wait(a_task(nonce=f"new-{number}")) for number in range(2)]
-    waits.insert(bad, replace(known, version="7", checks=9))
+    waits.insert(bad, replace(stale, failures=9))
     with pytest.raises(StoreConflict):
         store.put(a_run(), waits)
     assert (None, (known,)) == store.run(KEY)
@@ -219,9 +225,12 @@ def test_all_or_nothing(store: Store, bad: int) -> None:
 
 def test_a_bad_run_writes_no_waits(store: Store) -> None:
     """S23: when the run's row is refused, its waits are not written."""
+    stale, _ = store.put(a_run(), [])
+    assert stale is not None
+    run, _ = store.put(replace(stale, reads=1), [])
     with pytest.raises(StoreConflict):
-        store.put(a_run(version="4"), [a_wait()])
-    assert (None, ()) == store.run(KEY)
+        store.put(replace(stale, reads=2), [a_wait()])
+    assert (run, ()) == store.run(KEY)
 
 
 def test_a_refused_writing_leaves_the_store_usable(store: Store) -> None:
@@ -349,6 +358,27 @@ def test_waits_are_filtered(store: Store) -> None:
     assert set() == tokens(state=WaitState.STALE, target="dev")
 
 
+# --- open waits -------------------------------------------------------------------------------------------------------
+
+
+def test_the_oldest_open_waits_come_first(store: Store) -> None:
+    """S27: a factory's waits in the state open are told, the oldest first, up to the limit, and no others."""
+    waits = {age: put_wait(store, nonce=age, registered_at=START - age * SECOND) for age in (2, 4, 3)}
+    put_wait(store, nonce="due", state=WaitState.DUE)
+    put_wait(store, nonce="over", state=WaitState.DELIVERED, due_at=None)
+    put_wait(store, nonce="there", key=RunKey(OTHER_FACTORY, "r"))
+    expected = [OpenWait(waits[age].token, KEY.run_id, START - age * SECOND) for age in (4, 3, 2)]
+    assert expected == list(store.open_waits(FACTORY, limit=9))
+    assert expected[:2] == list(store.open_waits(FACTORY, limit=2))
+
+
+def test_a_wait_that_is_due_is_open_no_more(store: Store) -> None:
+    """S27: a wait leaves the list of the open ones when its completion is decided."""
+    wait = put_wait(store)
+    store.put(None, [replace(wait, state=WaitState.DUE)])
+    assert [] == list(store.open_waits(FACTORY, limit=9))
+
+
 # --- trigger requests -------------------------------------------------------------------------------------------------
 
 
@@ -462,6 +492,83 @@ def test_breakers_are_compared_and_set(store: Store) -> None:
     assert [other, closed] == list(store.breakers())
 
 
+def test_sweeps_are_compared_and_set(store: Store) -> None:
+    """S22: how far a factory was swept is written like any other row, and each factory has its own."""
+    swept = Sweep(FACTORY, START, START + MINUTE, -3 * SECOND)
+    saved = store.save_sweep(swept)
+    assert (swept, saved, Sweep(OTHER_FACTORY)) == (
+        replace(saved, version=""),
+        store.sweep(FACTORY),
+        store.sweep(OTHER_FACTORY),
+    )
+    with pytest.raises(StoreConflict):
+        store.save_sweep(swept)
+    assert START + MINUTE == store.save_sweep(replace(saved, covered_until=START + MINUTE)).covered_until
+
+
+# --- upkeep -----------------------------------------------------------------------------------------------------------
+
+OLD = START - timedelta(days=10)
+BEFORE = START - timedelta(days=5)
+
+
+def purge_all(store: Store, *, limit: int = 1_000) -> int:
+    """Purge until nothing is left to purge; return how many rows went."""
+    removed = 0
+    while gone := store.purge(BEFORE, limit=limit):
+        removed += gone
+    return removed
+
+
+def test_what_is_over_and_old_is_purged(store: Store) -> None:
+    """S38: final waits, their runs, requests and events that last changed before a time go, with all ways to them."""
+    key = RunKey(FACTORY, "old")
+    wait = put_wait(store, nonce="old", key=key, registered_at=OLD, state=WaitState.STALE, due_at=None)
+    store.put(a_run(key=key, created_at=OLD), [])
+    store.save_request(a_record(received_at=OLD))
+    store.record_event(an_entry(0, received_at=OLD))
+    assert 4 == purge_all(store)
+    assert (None, ()) == store.run(key)
+    assert ([], None, None) == (list(store.find_runs("old")), store.find_wait(wait.token), store.request("key"))
+    assert ([], None) == tuple_of(store.waits(EVERY_WAIT, limit=9, cursor=None))
+    assert [] == list(store.events(verdict=None, run_id=None, limit=9))
+
+
+def test_what_is_live_or_young_is_kept(store: Store) -> None:
+    """S38: a wait that is not final is kept however old it is, with its run; so is whatever changed since."""
+    live = put_wait(store, nonce="live", registered_at=OLD)
+    final = {"state": WaitState.STALE, "due_at": None}
+    old = put_wait(store, nonce="old", registered_at=OLD, **final)
+    told = replace(a_wait(a_task(nonce="told"), registered_at=OLD, **final).told(START, "closed"), news=0)
+    _, (young,) = store.put(None, [told])
+    run, _ = store.put(a_run(created_at=OLD), [])
+    other, _ = store.put(a_run(key=RunKey(FACTORY, "read"), created_at=OLD, read_at=START), [])
+    request = store.save_request(a_record())
+    store.record_event(an_entry(0))
+    assert 1 == purge_all(store)
+    assert store.find_wait(old.token) is None
+    found_run, found = store.run(KEY)
+    assert (run, {live, young}) == (found_run, set(found))
+    assert ([other], request) == (list(store.find_runs("read")), store.request("key"))
+    assert 1 == len(store.events(verdict=None, run_id=None, limit=9))
+
+
+def test_a_purge_goes_step_by_step(store: Store) -> None:
+    """A purge removes about as many rows as it may at a time, and all of them in the end."""
+    for nonce in range(7):
+        key = RunKey(FACTORY, f"r{nonce}")
+        put_wait(store, nonce=nonce, key=key, registered_at=OLD, state=WaitState.STALE, due_at=None)
+    first = store.purge(BEFORE, limit=3)
+    assert (3, 4, 0) == (first, purge_all(store, limit=3), store.purge(BEFORE, limit=3))
+
+
+def test_there_is_nothing_to_repair(store: Store) -> None:
+    """A store that lost nothing has nothing to repair."""
+    put_wait(store)
+    store.put(a_run(), [])
+    assert 0 == store.repair()
+
+
 def test_a_store_that_works_passes_its_check(store: Store) -> None:
     """The check of a store that works says nothing, however often."""
     for _ in range(3):
@@ -485,6 +592,11 @@ CALLS: dict[str, Callable[[Store], object]] = {
     "breaker": lambda store: store.breaker("b"),
     "save_breaker": lambda store: store.save_breaker(Breaker("b")),
     "breakers": lambda store: store.breakers(),
+    "open_waits": lambda store: store.open_waits(FACTORY, limit=1),
+    "sweep": lambda store: store.sweep(FACTORY),
+    "save_sweep": lambda store: store.save_sweep(Sweep(FACTORY)),
+    "repair": lambda store: store.repair(),
+    "purge": lambda store: store.purge(START),
     "check": lambda store: store.check(),
 }
 
@@ -495,6 +607,8 @@ def unusable(kind: str, folder: Path) -> Store:
         store = FaultyStore(MemoryStore())
         store.go_down()
         return store
+    if kind == "nobody listens":
+        return TableStore(connect("http://127.0.0.1:1/devstoreaccount1", "t", retry_total=0), retention=RETENTION)
     path = folder / "bridge.db"
     if kind == "folder in the way":
         path.mkdir()
@@ -507,7 +621,7 @@ def unusable(kind: str, folder: Path) -> Store:
 
 
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("kind", ["memory", "folder in the way", "file in the way", "no database"])
+@pytest.mark.parametrize("kind", ["memory", "folder in the way", "file in the way", "no database", "nobody listens"])
 def test_a_store_that_cannot_be_used(kind: str, call: str, tmp_path: Path) -> None:
     """S23: a store that cannot be read or written says so, the same way at every call."""
     with pytest.raises(StoreUnavailable):

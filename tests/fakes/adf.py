@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from bridge.model import FactoryId, FailedActivity, JsonObject, RunKey, RunReading, RunStatus
-from bridge.ports import Refusal, RefusalKind, Started
+from bridge.ports import Refusal, RefusalKind, RunsPage, Started
 from tests.fakes.clock import VirtualClock
 
 
@@ -39,6 +40,10 @@ class FakeAdf:
     activity_reads: Counter[RunKey] = field(default_factory=Counter)
     create_script: deque[Refusal | Lost] = field(default_factory=deque)
     read_script: deque[Refusal] = field(default_factory=deque)
+    queries: list[tuple[datetime, datetime, str | None]] = field(default_factory=list)
+    query_script: deque[Refusal] = field(default_factory=deque)
+    page_size: int = 100
+    ahead: timedelta = timedelta(0)
     down: Refusal | None = None
 
     def begin(self, key: RunKey, *, pipeline: str = "copy_orders", status: RunStatus = RunStatus.IN_PROGRESS) -> None:
@@ -73,6 +78,24 @@ class FakeAdf:
         if self.down is not None:
             return self.down
         return self.runs.get(key) or Refusal(RefusalKind.NOT_FOUND, "ADF answered 404")
+
+    def query_runs(
+        self, factory: FactoryId, *, since: datetime, until: datetime, continuation: str | None
+    ) -> RunsPage | Refusal:
+        """Show a page of what changed in a window, by a clock that is `ahead` of the bridge's."""
+        self.queries.append((since, until, continuation))
+        if self.query_script:
+            return self.query_script.popleft()
+        if self.down is not None:
+            return self.down
+        changed = [
+            (key.run_id, reading)
+            for key, reading in self.runs.items()
+            if key.factory == factory and since <= (reading.run_end or reading.run_start or since) + self.ahead <= until
+        ]
+        start = int(continuation or 0)
+        following = str(start + self.page_size) if len(changed) > start + self.page_size else None
+        return RunsPage(dict(changed[start : start + self.page_size]), following, self.clock.now() + self.ahead)
 
     def failed_activity(self, key: RunKey, run: RunReading) -> FailedActivity | None:
         """Read why a run failed."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from bridge import config, http_api, service
+from bridge import config, decide, http_api, service
 from bridge.app import App, Ticked
 from bridge.commands import Point
 from bridge.executor import Executor, Sleepers, World
@@ -57,7 +57,8 @@ class Bench:
         world = World(self.clock, ScriptedRandom(), self.store, self.adf, self.airflow)
         log = Log(self.config.secrets())
         executor = Executor(world, sleepers=Sleepers(4), reach=self._reach, tell=log.story)
-        return App(self.config, world, executor, log, threads=16)
+        # One thread: one thing happens after the other, so that a crash can be put anywhere.
+        return App(self.config, world, executor, log, threads=1)
 
     def _reach(self, point: Point) -> None:
         self.points.append(point)
@@ -68,6 +69,10 @@ class Bench:
     def crash_at(self, nth: int) -> None:
         """Have the process die right after its nth effect from now on (0: the next)."""
         self._crash_at = len(self.points) + nth
+
+    def another(self) -> App:
+        """Return another instance of the bridge on the same store."""
+        return self._new_app()
 
     def restart(self) -> None:
         """Start a new process on the same store."""
@@ -110,8 +115,14 @@ class Bench:
         end = self.clock.now() + duration
         while self.clock.now() < end:
             self.clock.advance(TICK)
-            if any(self.store.inner.due(name, before=self.clock.now(), limit=1) for name in self.app.rules.targets):
+            if self._anything_to_do():
                 self.tick()
+
+    def _anything_to_do(self) -> bool:
+        now, store = self.clock.now(), self.store.inner
+        due = any(store.due(name, before=now, limit=1) for name in self.app.rules.targets)
+        waited_for = [one for one in self.app.rules.factories.values() if store.open_waits(one, limit=1)]
+        return due or any(decide.is_sweep_due(store.sweep(one), now) for one in waited_for)
 
     def call(self, call: Callable[[App, Request], Response], **parts: Any) -> Response:
         """Make a call of the HTTP API."""

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Protocol, TypeVar
 
-from bridge.adapters.rows import stored
+from bridge.adapters.rows import is_over, stored
 from bridge.errors import StoreConflict, StoreUnavailable
-from bridge.model import Breaker, EventRecord, Run, RunKey, StartRequest, Verdict, Wait
-from bridge.ports import Due, Store, WaitFilter
+from bridge.model import Breaker, EventRecord, FactoryId, Run, RunKey, StartRequest, Sweep, Verdict, Wait, WaitState
+from bridge.ports import Due, OpenWait, Store, WaitFilter
 
 RETENTION: Final = timedelta(days=30)
 
@@ -41,6 +41,7 @@ class MemoryStore:
         self._waits: dict[str, Wait] = {}
         self._requests: dict[str, StartRequest] = {}
         self._breakers: dict[str, Breaker] = {}
+        self._sweeps: dict[FactoryId, Sweep] = {}
         self._events: deque[EventRecord] = deque(maxlen=events_kept)
         self._retention = retention
         self._lock = threading.RLock()
@@ -83,6 +84,24 @@ class MemoryStore:
                 if wait.task.target == target and wait.due_at is not None and wait.due_at <= before
             ]
         return sorted(due, key=lambda one: one.due_at)[:limit]
+
+    def open_waits(self, factory: FactoryId, *, limit: int) -> Sequence[OpenWait]:
+        """Return a factory's open waits, the oldest first."""
+        with self._lock:
+            found = [one for one in self._waits.values() if one.key.factory == factory]
+        still = sorted((one for one in found if one.state is WaitState.OPEN), key=_age)
+        return [OpenWait(one.token, one.key.run_id, one.registered_at) for one in still[:limit]]
+
+    def sweep(self, factory: FactoryId) -> Sweep:
+        """Return how far a factory was swept."""
+        return self._sweeps.get(factory, Sweep(factory))
+
+    def save_sweep(self, sweep: Sweep) -> Sweep:
+        """Write how far a factory was swept."""
+        with self._lock:
+            _compare(self._sweeps, sweep.factory, sweep)
+            saved = self._sweeps[sweep.factory] = stored(sweep, version=_next(sweep.version))
+            return saved
 
     def waits(self, which: WaitFilter, *, limit: int, cursor: str | None) -> tuple[Sequence[Wait], str | None]:
         """Return a page of waits. The cursor is the token of the last one shown."""
@@ -139,6 +158,28 @@ class MemoryStore:
         """Return all breakers' rows."""
         with self._lock:
             return [self._breakers[name] for name in sorted(self._breakers)]
+
+    def repair(self, *, limit: int = 1_000) -> int:
+        """Do nothing: dictionaries lose nothing."""
+        return 0
+
+    def purge(self, before: datetime, *, limit: int = 1_000) -> int:
+        """Remove what is over and has not changed since."""
+        with self._lock:
+            final = [token for token, wait in self._waits.items() if wait.state.is_final and is_over(wait, before)]
+            for token in final[:limit]:
+                del self._waits[token]
+            awaited = {wait.key for wait in self._waits.values()}
+            runs = [key for key, run in self._runs.items() if key not in awaited and is_over(run, before)]
+            for key in runs[:limit]:
+                del self._runs[key]
+            requests = [key for key, record in self._requests.items() if is_over(record, before)]
+            for name in requests[:limit]:
+                del self._requests[name]
+            kept = [event for event in self._events if event.received_at >= before]
+            events = len(self._events) - len(kept)
+            self._events = deque(kept, maxlen=self._events.maxlen)
+        return sum(len(removed[:limit]) for removed in (final, runs, requests)) + events
 
     def check(self) -> None:
         """Memory can always be written."""
@@ -204,6 +245,10 @@ class FaultyStore:
         """See the store around which this is."""
         return self._reach("due").due(target, before=before, limit=limit)
 
+    def open_waits(self, factory: FactoryId, *, limit: int) -> Sequence[OpenWait]:
+        """See the store around which this is."""
+        return self._reach("open_waits").open_waits(factory, limit=limit)
+
     def waits(self, which: WaitFilter, *, limit: int, cursor: str | None) -> tuple[Sequence[Wait], str | None]:
         """See the store around which this is."""
         return self._reach("waits").waits(which, limit=limit, cursor=cursor)
@@ -239,6 +284,22 @@ class FaultyStore:
     def breakers(self) -> Sequence[Breaker]:
         """See the store around which this is."""
         return self._reach("breakers").breakers()
+
+    def sweep(self, factory: FactoryId) -> Sweep:
+        """See the store around which this is."""
+        return self._reach("sweep").sweep(factory)
+
+    def save_sweep(self, sweep: Sweep) -> Sweep:
+        """See the store around which this is."""
+        return self._reach("save_sweep").save_sweep(sweep)
+
+    def repair(self, *, limit: int = 1_000) -> int:
+        """See the store around which this is."""
+        return self._reach("repair").repair(limit=limit)
+
+    def purge(self, before: datetime, *, limit: int = 1_000) -> int:
+        """See the store around which this is."""
+        return self._reach("purge").purge(before, limit=limit)
 
     def check(self) -> None:
         """See the store around which this is."""

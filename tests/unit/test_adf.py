@@ -9,7 +9,9 @@ from urllib.parse import quote
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import ProtocolError
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 
 from bridge.adapters.adf import DataFactory
 from bridge.config import Secret
@@ -31,6 +33,11 @@ RUN = {
     "message": "Operation on target Copy failed",
 }
 ERROR = {"error": {"code": "Nope", "message": "the reason"}}
+
+
+NO_CONNECTION = requests.exceptions.ConnectionError(
+    MaxRetryError(HTTPConnectionPool("adf"), "/", NewConnectionError(HTTPConnection("adf"), "refused"))
+)
 
 
 class Wire:
@@ -88,11 +95,22 @@ def test_starting_a_run(wire: Wire) -> None:
         ((502, b"<html>"), RefusalKind.UNAVAILABLE),
         ((503, ERROR), RefusalKind.UNAVAILABLE),
         ((504, ERROR), RefusalKind.UNAVAILABLE),
-        ((302, {}, {"Location": "https://evil.example.com/"}), RefusalKind.INVALID),
-        ((307, {}, {"Location": "https://evil.example.com/"}), RefusalKind.INVALID),
+        ((302, {}, {"Location": "https://evil.example.com/"}), RefusalKind.UNAVAILABLE),
+        ((307, {}, {"Location": "https://evil.example.com/"}), RefusalKind.UNAVAILABLE),
+        ((200, b'{"runId": "r-'), RefusalKind.UNAVAILABLE),
+        ((200, b"\xff\xfe"), RefusalKind.UNAVAILABLE),
+        ((200, b"<html>"), RefusalKind.UNAVAILABLE),
+        ((200, b""), RefusalKind.UNAVAILABLE),
+        ((200, {}), RefusalKind.UNAVAILABLE),
+        ((200, {"runId": None}), RefusalKind.UNAVAILABLE),
+        ((200, {"runId": "../x"}), RefusalKind.UNAVAILABLE),
+        ((200, b"[]"), RefusalKind.UNAVAILABLE),
+        ((202, {"runId": "r-1"}), RefusalKind.UNAVAILABLE),
         (requests.exceptions.ConnectTimeout(), RefusalKind.UNREACHABLE),
         (requests.exceptions.ReadTimeout(), RefusalKind.UNAVAILABLE),
-        (requests.exceptions.ConnectionError(), RefusalKind.UNREACHABLE),
+        (NO_CONNECTION, RefusalKind.UNREACHABLE),
+        (requests.exceptions.SSLError(), RefusalKind.UNREACHABLE),
+        (requests.exceptions.ConnectionError(), RefusalKind.UNAVAILABLE),
         (requests.exceptions.ConnectionError(ProtocolError("reset by peer")), RefusalKind.UNAVAILABLE),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bridge import config, wiring
-from bridge.config import Config, Secret
+from bridge.config import Config, Secret, Tables
 from bridge.errors import ConfigInvalid
 from tests.fakes.bench import ENVIRONMENT
 from tests.fakes.samples import ARM_ID, FACTORY, OTHER_FACTORY
@@ -25,6 +25,22 @@ def errors(**changes: str) -> dict[str, str]:
 def loaded(**changes: str) -> Config:
     """Load changed settings."""
     return config.load({**ENVIRONMENT, **changes})
+
+
+def test_tables_are_a_store() -> None:
+    """Table Storage is named by its URI, and the table has a default; a URI that is not needed is passed over."""
+    uri = "https://adfbridge.table.core.windows.net"
+    assert Tables(uri, "adfbridge") == loaded(BRIDGE_STORE="table", BRIDGE_TABLES__tableServiceUri=uri + "/").store
+    local = {"BRIDGE_TABLES__tableServiceUri": "http://127.0.0.1:10002/devstoreaccount1"}
+    assert "other" == loaded(BRIDGE_STORE="table", BRIDGE_TABLES__tableName="other", **local).store.name  # type: ignore[union-attr]
+    assert ENVIRONMENT["BRIDGE_STORE"] == loaded(**local).store
+
+
+@pytest.mark.parametrize("uri", ["", "http://adfbridge.table.core.windows.net", "adfbridge", "https://a/?sig=secret"])
+def test_tables_need_a_safe_uri(uri: str) -> None:
+    """S41: Table Storage needs an https URI without a signature; plain http is for this machine only."""
+    found = errors(BRIDGE_STORE="table", BRIDGE_TABLES__tableServiceUri=uri)
+    assert ["BRIDGE_TABLES__tableServiceUri"] == list(found)
 
 
 def test_good_settings() -> None:
@@ -84,6 +100,8 @@ def test_other_settings() -> None:
         ("BRIDGE_STORE", "", "has to be set"),
         ("BRIDGE_STORE", "postgres://x", "sqlite:///path"),
         ("BRIDGE_STORE", "sqlite:///", "sqlite:///path"),
+        ("BRIDGE_TABLES__tableName", "9lives", "letters and digits"),
+        ("BRIDGE_TABLES__tableName", "no-dashes", "letters and digits"),
         (PROD + "URL", "", "has to be set"),
         (PROD + "URL", "airflow.example.com", "https URL"),
         (PROD + "URL", "ftp://airflow.example.com", "https URL"),
@@ -177,6 +195,26 @@ def test_a_fixed_token_on_loopback() -> None:
     """A fixed token for ADF is taken for an endpoint on loopback only."""
     settings = loaded(BRIDGE_ADF_ENDPOINT="http://127.0.0.1:1", BRIDGE_ADF_TOKEN="t0ken")
     assert ("t0ken", "http://127.0.0.1:1") == (settings.adf_token.reveal(), settings.adf_endpoint)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("BRIDGE_ADF_TOKEN", "canary\nwrapped", id="wrapped"),
+        pytest.param(PROD + "PASSWORD", "canary\twith-tab", id="control"),
+        pytest.param(PROD + "TOKEN", "canary-ü", id="not-for-a-header"),
+    ],
+)
+def test_secrets_that_cannot_be_sent(name: str, value: str) -> None:
+    """S34: a secret that was pasted with its wrapping is refused and not shown: it would end up in errors."""
+    found = errors(**{name: value})
+    assert (True, False) == (name in str(found), "canary" in str(found))
+
+
+@pytest.mark.parametrize("url", ["https://x:99999", "https://x:port"])
+def test_ports_that_are_none(url: str) -> None:
+    """S41: an address with a port that cannot be one is refused."""
+    assert "port" in str(errors(**{PROD + "URL": url}))
 
 
 def test_no_error_shows_a_secret() -> None:

@@ -9,7 +9,7 @@ import pytest
 from bridge import service
 from bridge.commands import Point
 from bridge.errors import Problem
-from bridge.model import RunKey, RunStatus, WaitState
+from bridge.model import RunKey, RunStatus, Sweep, WaitState
 from bridge.ports import Refusal, RefusalKind
 from tests.fakes.adf import Lost
 from tests.fakes.bench import Bench
@@ -53,6 +53,14 @@ def ends_unnoticed(bench: Bench) -> None:
     bench.tick()
 
 
+def is_swept(bench: Bench) -> None:
+    """No event arrives; the next sweep finds the run's end."""
+    bench.store.inner.save_sweep(Sweep(FACTORY, covered_until=bench.clock.now()))
+    bench.adf.end(KEY, RunStatus.SUCCEEDED)
+    bench.clock.advance(MINUTE)
+    bench.tick()
+
+
 def never_ends(bench: Bench) -> None:
     """The deadline passes."""
     bench.clock.sleep_until(DEADLINE)
@@ -63,9 +71,16 @@ OUTCOMES: Final = {
     "fails": "Failed",
     "fails_in_trouble": "Failed",
     "ends_unnoticed": "Succeeded",
+    "is_swept": "Succeeded",
     "never_ends": "Expired",
 }
-STORIES: Final[tuple[Callable[[Bench], None], ...]] = (fails, fails_in_trouble, ends_unnoticed, never_ends)
+STORIES: Final[tuple[Callable[[Bench], None], ...]] = (
+    fails,
+    fails_in_trouble,
+    ends_unnoticed,
+    is_swept,
+    never_ends,
+)
 
 
 def effects(story: Callable[[Bench], None]) -> list[Point]:

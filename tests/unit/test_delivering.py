@@ -302,6 +302,49 @@ def test_a_wait_withdrawn_during_its_delivery(bench: Bench) -> None:
     assert WaitState.WITHDRAWN is bench.wait().state
 
 
+def test_the_timer_comes_back_to_what_is_held() -> None:
+    """S02: what comes due before the timer fires again is answered at its time, not a tick later."""
+    bench = Bench(BRIDGE_INLINE_SECONDS="0")
+    bench.adf.begin(KEY)
+    bench.airflow.run(TASK)
+    bench.register()
+    bench.airflow.park(TASK)
+    bench.adf.end(KEY, RunStatus.SUCCEEDED)
+    bench.clock.advance(3 * SECOND)
+    bench.event()
+    assert WaitState.DUE is bench.wait().state
+    before = bench.clock.now()
+    bench.clock.sleep_until(bench.due_at() - 5 * SECOND)
+    bench.tick()
+    assert WaitState.DELIVERED is bench.wait().state
+    assert bench.clock.now() - before <= 9 * SECOND
+
+
+def test_what_is_over_goes(bench: Bench) -> None:
+    """A wait that is over, its run and its request are kept for the retention and then removed; an open one stays."""
+    bench.event()
+    other = a_task(task_id="other", task_instance_id="ti-other")
+    bench.adf.begin(RunKey(FACTORY, "goes-on"))
+    bench.register(other, RunKey(FACTORY, "goes-on"), deadline=bench.clock.now() + timedelta(days=40))
+    bench.clock.advance(timedelta(days=29))
+    bench.tick()
+    assert WaitState.DELIVERED is bench.wait().state
+    bench.clock.advance(timedelta(days=2))
+    bench.tick()
+    assert (None, (None, ())) == (bench.store.inner.find_wait(TASK.token), bench.store.inner.run(KEY))
+    assert WaitState.OPEN is bench.wait(other).state
+
+
+def test_upkeep_that_fails_harms_nobody(bench: Bench) -> None:
+    """S23: a store that cannot be mended or purged right now keeps no completion from being delivered."""
+    bench.store.fail("repair")
+    bench.store.fail("purge")
+    bench.adf.end(KEY, RunStatus.SUCCEEDED)
+    bench.clock.advance(2 * MINUTE)
+    bench.tick()
+    assert WaitState.DELIVERED is bench.wait().state
+
+
 def test_the_timer_fails_for_no_one_wait(bench: Bench) -> None:
     """S26: a wait that breaks its handling is left for the next tick, and the others are attended to."""
     other, key = a_task(task_id="other", task_instance_id="ti-other"), RunKey(FACTORY, "other-run")

@@ -255,6 +255,7 @@ def test_listing_waits(bench: Bench) -> None:
         ({"state": "asleep"}, (422, "invalid-fields")),
         ({"limit": "0"}, (422, "invalid-fields")),
         ({"limit": "501"}, (422, "invalid-fields")),
+        ({"limit": "0000000010000000000"}, (422, "invalid-fields")),
         ({"limit": "ten"}, (422, "invalid-fields")),
         ({"factory": "strange"}, (403, "factory-not-allowed")),
     ],
@@ -328,7 +329,7 @@ def test_wrong_settings() -> None:
     assert [
         "BRIDGE_TYPO: is no setting of the bridge: misspelt?",
         "BRIDGE_FACTORIES: has to be set",
-        "BRIDGE_STORE: has to be sqlite:///path",
+        "BRIDGE_STORE: has to be table or sqlite:///path",
     ] == document(health)["errors"]
     assert ["BRIDGE_TYPO", "BRIDGE_FACTORIES", "BRIDGE_STORE"] == [
         error["field"] for error in document(response)["errors"]

@@ -104,6 +104,7 @@ def test_a_body_that_is_too_large(body: bytes) -> None:
         pytest.param(b'{"a": 1e999}', id="infinite"),
         pytest.param(b'{"a": "\xff"}', id="no-utf-8"),
         pytest.param(b'{"a":' * 5_000, id="deep"),
+        pytest.param(b'{"a": ' + b"[" * 64 + b"]" * 64 + b"}", id="deeper-than-allowed"),
         pytest.param(b'{"a": ' + b"9" * 5_000 + b"}", id="huge-number"),
     ],
 )

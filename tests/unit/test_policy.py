@@ -108,10 +108,10 @@ def test_the_hold(registered_before: timedelta, seen_running: bool, held: timede
     assert seen + held == policy.deliver_from(wait, seen, 8 * SECOND)
 
 
-@pytest.mark.parametrize(("checks", "minutes"), [(0, 1), (1, 2), (2, 4), (5, 32), (6, 60), (500, 60)])
-def test_adf_is_asked_again_less_and_less(checks: int, minutes: int) -> None:
-    """S05: a run whose end is not confirmed is read again after a sweep interval, then less often, hourly at least."""
-    assert START + minutes * MINUTE == policy.next_check(START, checks, MINUTE)
+@pytest.mark.parametrize(("reads", "seconds"), [(0, 1), (1, 1), (2, 2), (6, 32), (7, 60), (500, 60)])
+def test_a_burst_of_events_costs_few_reads(reads: int, seconds: int) -> None:
+    """S35: the more often a run was read, the longer the pause before an event has it read again, a minute at most."""
+    assert timedelta(seconds=seconds) == policy.read_spacing(reads)
 
 
 @given(st.text(), st.integers(60, 200))

@@ -183,11 +183,11 @@ def test_an_older_runs_event(bench: Bench) -> None:
 def test_adf_disagrees(bench: Bench) -> None:
     """S05: while ADF says that the run goes on, nothing is completed; it is asked again until it says how it ended."""
     assert Verdict.UNCONFIRMED is bench.event("Succeeded")
-    assert (WaitState.OPEN, bench.clock.now() + MINUTE) == (bench.wait().state, bench.due_at())
+    assert WaitState.OPEN is bench.wait().state
     bench.pass_time(4 * MINUTE)
     assert [] == told(bench)
     bench.adf.end(KEY, RunStatus.FAILED)
-    bench.pass_time(10 * MINUTE)
+    bench.pass_time(2 * MINUTE)
     assert ([Outcome.FAILED], WaitState.DELIVERED) == (told(bench), bench.wait().state)
 
 
@@ -311,11 +311,11 @@ def test_a_paused_factory_holds_nobody_else(bench: Bench) -> None:
     other = a_task(task_id="other", task_instance_id="ti-other")
     waits_for(bench, other, there)
     bench.clock.advance(HOUR)
-    bench.adf.read_script.append(Refusal(RefusalKind.FORBIDDEN, "ADF answered 403"))
+    bench.adf.read_script.append(Refusal(RefusalKind.FORBIDDEN, "ADF answered 403", MINUTE))
     bench.adf.end(there, RunStatus.SUCCEEDED)
     before = bench.adf.reads[KEY]
     assert Verdict.UNVERIFIED is bench.event()
-    bench.clock.advance(SECOND)
+    bench.clock.advance(10 * SECOND)
     assert Verdict.UNVERIFIED is bench.event()
     assert Verdict.MATCHED is bench.event(key=there)
     assert (1, [Outcome.SUCCEEDED]) == (bench.adf.reads[KEY] - before, told(bench, other))

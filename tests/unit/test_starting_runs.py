@@ -16,11 +16,13 @@ from bridge.errors import (
     RequestInFlight,
     StoreUnavailable,
     UnknownOutcome,
+    WaitConflict,
 )
 from bridge.model import RunKey, RunStatus, WaitState
 from bridge.ports import Refusal, RefusalKind
 from tests.fakes.adf import Create, Lost
 from tests.fakes.bench import Bench, Crash
+from tests.fakes.clock import START
 from tests.fakes.samples import DEADLINE, FACTORY, MINUTE, SECOND, TASK, a_request, a_trigger
 
 UNAVAILABLE = Refusal(RefusalKind.UNAVAILABLE, "ADF answered 503")
@@ -45,7 +47,7 @@ def test_a_run_is_started(bench: Bench) -> None:
     answer = bench.start()
     assert [Create(FACTORY, "copy_orders", {"day": "2026-03-01"})] == bench.adf.creates
     assert ("run-1", "open", None) == (answer["run"]["run_id"], answer["wait"]["state"], answer["completed"])
-    assert (0, DEADLINE) == (sum(bench.adf.reads.values()), bench.due_at())
+    assert (0, START + 60 * MINUTE) == (sum(bench.adf.reads.values()), bench.due_at())
 
 
 def test_a_run_without_a_wait(bench: Bench) -> None:
@@ -214,6 +216,24 @@ def test_a_slow_create_run_still_answers(bench: Bench) -> None:
     bench.store.before("save_request", too_late, nth=2)
     assert "run-1" == bench.start()["run"]["run_id"]
     assert (True, 1) == (replayed(bench), len(bench.adf.creates))
+
+
+def test_repeating_after_withdrawing(bench: Bench) -> None:
+    """A request whose wait was withdrawn is refused when repeated: nobody parks for an answer that never comes."""
+    bench.start()
+    bench.app.run(service.withdraw(TASK.token))
+    with pytest.raises(WaitConflict):
+        bench.start()
+    assert 1 == len(bench.adf.creates)
+
+
+def test_a_token_that_is_taken(bench: Bench) -> None:
+    """A token that waits for another run starts none."""
+    bench.adf.begin(RunKey(FACTORY, "other"))
+    bench.register(key=RunKey(FACTORY, "other"))
+    with pytest.raises(WaitConflict):
+        bench.start()
+    assert [] == bench.adf.creates
 
 
 def test_two_at_the_same_moment(bench: Bench) -> None:

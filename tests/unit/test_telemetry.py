@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -99,6 +100,13 @@ def test_no_secret_is_logged(caplog: pytest.LogCaptureFixture, secret: str) -> N
 def test_a_longer_secret_goes_as_a_whole(caplog: pytest.LogCaptureFixture) -> None:
     """S34: a secret that contains another one leaves no rest."""
     assert "*** ***" == Log(SECRETS).masked("canary-longer canary")
+
+
+@pytest.mark.parametrize("spelled", [str, repr, json.dumps])
+def test_a_secret_is_masked_as_it_is_spelled(spelled: Callable[[str], str]) -> None:
+    """S34: a secret with odd characters is masked plain, as Python shows it in an error, and as JSON."""
+    secret = 'canary\nline"ü\\'
+    assert "canary" not in Log([secret]).masked(f"Invalid header value {spelled(secret)}")
 
 
 def test_short_secrets_do_not_blot_out_the_log() -> None:

@@ -1,0 +1,156 @@
+"""Rows as entities of Table Storage, and back.
+
+A row is the same JSON as everywhere, cut into properties `row0`, `row1`, … of at most 64 KiB (UTF-16)
+each; an entity has at most 1 MiB. https://learn.microsoft.com/azure/storage/tables/scalability-targets
+What the store has to ask for (whether a wait is live, its place in the indexes) stands in properties of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Final
+
+from bridge.adapters import table_keys as keys
+from bridge.adapters.rows import SCHEMA, Row, decode, encode, last_change
+from bridge.errors import StoreConflict, StoreUnavailable
+from bridge.model import Breaker, Run, StartRequest, Sweep, TimelineEntry, Wait
+
+Entity = Mapping[str, Any]
+
+_CHUNK_CHARS: Final = 16_000  # at most 32,000 UTF-16 units: a sign outside of the first plane has two
+_ROW_BYTES: Final = 960_000  # of the entity's 1,048,576: the rest is for keys and properties
+_TIMELINE_ENDS: Final = 4  # how many lines at either end are kept when a story has to be cut
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a row's version remembers: the entity's ETag, and the keys of the index rows that it had."""
+
+    etag: str
+    due_key: str = ""
+    open_key: str = ""
+
+    @classmethod
+    def of(cls, version: str) -> Seen:
+        """Read a version; one that this store did not give out matches no row: StoreConflict."""
+        if not version:
+            return cls("")
+        parts = version.split("\n")
+        if len(parts) != 3:  # noqa: PLR2004 - the three fields
+            raise StoreConflict(version)
+        return cls(*parts)
+
+    @property
+    def version(self) -> str:
+        """The version, as the core carries it around."""
+        return f"{self.etag}\n{self.due_key}\n{self.open_key}"
+
+
+def wait_entity(wait: Wait, *, due_key: str, open_key: str, write: str) -> dict[str, Any]:
+    """Return a wait's entity."""
+    return {
+        **_entity(wait, keys.run_partition(wait.key), keys.wait_row(wait.token), write),
+        "kind": "wait",
+        "live": not wait.state.is_final,
+        "state": wait.state.value,
+        "due_key": due_key,
+        "open_key": open_key,
+    }
+
+
+def run_entity(run: Run, *, write: str) -> dict[str, Any]:
+    """Return a run's entity."""
+    return {**_entity(run, keys.run_partition(run.key), keys.RUN_ROW, write), "kind": "run", "live": False}
+
+
+def request_entity(record: StartRequest, *, write: str) -> dict[str, Any]:
+    """Return a trigger request's entity."""
+    return {**_entity(record, keys.request_partition(record.idempotency_key), "request", write), "kind": "request"}
+
+
+def breaker_entity(breaker: Breaker, *, write: str) -> dict[str, Any]:
+    """Return a breaker's entity."""
+    return {**_entity(breaker, keys.BREAKERS, keys.name(breaker.name), write), "kind": "breaker"}
+
+
+def sweep_entity(sweep: Sweep, *, write: str) -> dict[str, Any]:
+    """Return the entity of how far a factory was swept."""
+    return {**_entity(sweep, keys.SWEEPS, keys.name(sweep.factory.key), write), "kind": "sweep"}
+
+
+def _entity(row: Row, partition: str, row_key: str, write: str) -> dict[str, Any]:
+    since = last_change(row)
+    return {
+        "PartitionKey": partition,
+        "RowKey": row_key,
+        "schema": SCHEMA,
+        "write": write,  # tells a write that was applied, and whose answer was lost, from somebody else's
+        "since": keys.moment(since) if since is not None else keys.NEVER,
+        **chunks(encode(row)),
+    }
+
+
+def row_of(entity: Entity, kind: type[Row]) -> Row:
+    """Return an entity's row. Older schemas and fields that are not known here are read like any other."""
+    return decode(text_of(entity), kind, version=version_of(entity))
+
+
+def version_of(entity: Entity) -> str:
+    """Return the version of an entity's row as it was read."""
+    return Seen(etag_of(entity), entity.get("due_key", ""), entity.get("open_key", "")).version
+
+
+def etag_of(entity: Entity) -> str:
+    """Return the ETag that an entity was read with."""
+    metadata: Mapping[str, Any] = getattr(entity, "metadata", {})
+    return str(metadata["etag"])
+
+
+def chunks(text: str) -> dict[str, str]:
+    """Return a row's text as properties that are each small enough."""
+    return {
+        f"row{number}": text[start : start + _CHUNK_CHARS]
+        for number, start in enumerate(range(0, len(text), _CHUNK_CHARS))
+    }
+
+
+def text_of(entity: Entity) -> str:
+    """Return the text of a row's properties."""
+    parts: list[str] = []
+    while (part := entity.get(f"row{len(parts)}")) is not None:
+        parts.append(str(part))
+    return "".join(parts)
+
+
+def wire_bytes(entity: Entity) -> int:
+    """Return how many bytes an entity has in a request, which writes what is not ASCII as escapes."""
+    return len(json.dumps(entity))
+
+
+def fitting(wait: Wait) -> Wait:
+    """Return the wait with as much of its story as fits into an entity: the middle goes first.
+
+    Raises StoreUnavailable when it does not fit even without its story.
+    """
+    lines = list(wait.timeline)
+    while not _fits(wait):
+        middle = len(lines) // 2
+        if len(lines) > 2 * _TIMELINE_ENDS:
+            cut = max(1, (len(lines) - 2 * _TIMELINE_ENDS) // 2)
+            start = middle - cut // 2
+            lines[start : start + cut] = []
+        elif lines and any(line.detail for line in lines):
+            lines = [TimelineEntry(line.at, line.what) for line in lines]
+        else:
+            msg = "A wait is larger than the 1 MB that a row of Table Storage can hold. Nothing was changed."
+            raise StoreUnavailable(msg, retry_after=timedelta(minutes=5))
+        wait = replace(wait, timeline=tuple(lines), news=min(wait.news, len(lines)))
+    return wait
+
+
+def _fits(row: Row) -> bool:
+    text = encode(row)
+    return len(text) * 4 <= _ROW_BYTES or len(text.encode("utf-16-le")) <= _ROW_BYTES

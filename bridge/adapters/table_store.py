@@ -1,0 +1,372 @@
+"""The store on Azure: one table of Azure Table Storage, shared by all instances of the app.
+
+A run and its waits lie in one partition and change in one transaction, compared and set by ETag. All other ways to a
+row are index rows, which are hints (`table_index`): losing one loses nothing, because `repair` writes it anew.
+docs/architecture.md shows how the rows lie.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from bridge.adapters import table_index as index
+from bridge.adapters import table_keys as keys
+from bridge.adapters.rows import stored
+from bridge.adapters.table_access import Table, Write
+from bridge.adapters.table_entity import (
+    Entity,
+    Seen,
+    breaker_entity,
+    chunks,
+    request_entity,
+    row_of,
+    run_entity,
+    sweep_entity,
+    text_of,
+    wait_entity,
+)
+from bridge.adapters.table_index import Index
+from bridge.adapters.table_plan import plan
+from bridge.adapters.table_upkeep import Upkeep
+from bridge.model import Breaker, EventRecord, FactoryId, Run, RunKey, StartRequest, Sweep, Verdict, Wait, WaitState
+from bridge.ports import Due, OpenWait, WaitFilter
+
+if TYPE_CHECKING:
+    from azure.data.tables import TableClient
+
+_GRACE: Final = timedelta(minutes=5)
+_EVENTS_KEPT: Final = 10_000
+_PRUNE_EVERY: Final = 500
+_READERS: Final = 8
+_NO_ETAG: Final = 'W/"none"'  # what no row has
+_PLACES_REMEMBERED: Final = 10_000
+_MOST_LOOKED_AT: Final = 2_000  # a page of a list that fits little ends after so many waits, with a cursor
+_CURSOR: Final = re.compile(r"age;\d{7}\n\d{18};[\x21-\x7e]{1,400}")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class TableStore:
+    """The port `Store` on Table Storage. Cheap to make; the table is made at the first use if it is missing.
+
+    `reach` is told when a change has got to one of `table_index.POINTS`, so that a test can die there.
+    """
+
+    def __init__(
+        self,
+        client: TableClient,
+        *,
+        retention: timedelta,
+        reach: Callable[[str], None] = lambda _: None,
+        now: Callable[[], datetime] = _utc_now,
+        grace: timedelta = _GRACE,
+        events_kept: int = _EVENTS_KEPT,
+        prune_every: int = _PRUNE_EVERY,
+    ) -> None:
+        self._table = Table(client)
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="table")
+        self._index = Index(self._table, now=now, grace=grace, reach=reach)
+        self._upkeep = Upkeep(self._table, self._index, self._readers, reach=reach, events_kept=events_kept)
+        self._retention = retention
+        self._reach = reach
+        self._now = now
+        self._prune_every = prune_every
+        self._events_written = itertools.count(1)
+        self._places: dict[str, str] = {}  # token → partition, which never changes
+
+    def close(self) -> None:
+        """Close the connections and end the threads."""
+        self._readers.shutdown()
+        self._table.close()
+
+    # --- runs and waits ---
+
+    def run(self, key: RunKey) -> tuple[Run | None, tuple[Wait, ...]]:
+        """Return a run's row and its waits' rows: one query of one partition."""
+        run: Run | None = None
+        waits = []
+        for page in self._table.pages("PartitionKey eq @partition", partition=keys.run_partition(key)):
+            for entity in page:
+                if entity["RowKey"] == keys.RUN_ROW:
+                    run = row_of(entity, Run)
+                else:
+                    waits.append(row_of(entity, Wait))
+        return run, tuple(sorted(waits, key=lambda wait: (wait.registered_at, wait.token)))
+
+    def find_runs(self, run_id: str) -> Sequence[Run]:
+        """Return the rows of that run id."""
+        found = []
+        for page in self._table.pages("PartitionKey eq @partition", partition=keys.RUN_IDS + keys.name(run_id)):
+            for hint in page:
+                entity = self._table.get(hint["to"], keys.RUN_ROW)
+                if entity is None:
+                    self._index.denied(hint)
+                else:
+                    found.append(row_of(entity, Run))
+        return found
+
+    def find_wait(self, token: str) -> Wait | None:
+        """Return the wait of a token."""
+        place, row = self._places.get(token), keys.wait_row(token)
+        if place is not None and (entity := self._table.get(place, row)) is not None:
+            return row_of(entity, Wait)
+        hint = self._table.get(keys.TOKENS + keys.name(token), "token")
+        if hint is None:
+            return None
+        entity = self._table.get(hint["to"], row)
+        if entity is None:
+            self._index.denied(hint)
+            return None
+        self._remember(token, hint["to"])
+        return row_of(entity, Wait)
+
+    def put(self, run: Run | None, waits: Sequence[Wait]) -> tuple[Run | None, tuple[Wait, ...]]:
+        """Write a run's row and waits' rows: hints that come, the rows in one transaction, hints that go."""
+        write = secrets.token_hex(16)
+        planned = [plan(wait, write) for wait in waits]
+        rows: list[Write] = []
+        if run is not None:
+            rows.append(Write(run_entity(run, write=write), Seen.of(run.version).etag))
+        for one in planned:
+            entity = wait_entity(one.wait, due_key=one.due_key, open_key=one.open_key, write=write)
+            rows.append(Write(entity, one.seen.etag))
+        if not rows:
+            return None, ()
+        if len({row.entity["PartitionKey"] for row in rows}) > 1:
+            raise ValueError("rows of several runs cannot change together")
+        if run is not None and not run.version:
+            self._index.add(index.run_hint(run.key))
+        for one in planned:
+            if not one.seen.etag:
+                self._index.claim(index.token_hint(one.wait), keys.wait_row(one.wait.token))
+            for hint in one.added:
+                self._index.add(hint)
+        etags = self._table.write(rows)
+        self._reach(index.ROWS_WRITTEN)
+        for one in planned:
+            self._remember(one.wait.token, rows[0].entity["PartitionKey"])
+            for hint in one.dropped:
+                self._index.remove(hint)
+        written = None if run is None else stored(run, version=Seen(etags.pop(0)).version)
+        return written, tuple(
+            stored(one.wait, version=Seen(etag, one.due_key, one.open_key).version)
+            for one, etag in zip(planned, etags, strict=True)
+        )
+
+    def due(self, target: str, *, before: datetime, limit: int) -> Sequence[Due]:
+        """Return a target's due waits: the beginning of its partition, each checked against its row."""
+        found: list[Due] = []
+        pages = self._table.pages(
+            "PartitionKey eq @partition and RowKey lt @end",
+            partition=keys.DUE + keys.name(target),
+            end=keys.moment_after(before),
+            size=limit,
+        )
+        for page in pages:
+            rows = self._rows(page, select=["due_key", "state"])
+            for hint, row in zip(page, rows, strict=True):
+                if row is None or row["due_key"] != hint["RowKey"]:
+                    self._index.denied(hint)
+                    continue
+                self._remember(hint["token"], hint["to"])
+                found.append(Due(hint["token"], keys.moment_of(hint["RowKey"]), WaitState(row["state"])))
+                if len(found) == limit:
+                    return found
+        return found
+
+    def open_waits(self, factory: FactoryId, *, limit: int) -> Sequence[OpenWait]:
+        """Return a factory's open waits, the oldest first, each checked against its row."""
+        found: list[OpenWait] = []
+        partition = keys.OPEN + keys.name(factory.key)
+        for page in self._table.pages("PartitionKey eq @partition", partition=partition, size=limit):
+            rows = self._rows(page, select=["open_key"])
+            for hint, row in zip(page, rows, strict=True):
+                if row is None or row["open_key"] != hint["RowKey"]:
+                    self._index.denied(hint)
+                    continue
+                self._remember(hint["token"], hint["to"])
+                found.append(OpenWait(hint["token"], hint["run_id"], keys.moment_of(hint["RowKey"])))
+                if len(found) == limit:
+                    return found
+        return found
+
+    def waits(self, which: WaitFilter, *, limit: int, cursor: str | None) -> tuple[Sequence[Wait], str | None]:
+        """Return a page of waits. The cursor is the place of the last one shown.
+
+        A filter that fits few of many waits may give a short page, or an empty one, that leads on to a next.
+        """
+        found: list[Wait] = []
+        looked_at = 0
+        last = ("", "")
+        for page in self._ages(which, _place(cursor), size=limit + 1):
+            for hint, entity in zip(page, self._rows(page), strict=True):
+                if entity is None:
+                    self._index.denied(hint)
+                elif _fits(wait := row_of(entity, Wait), which):
+                    if len(found) == limit:
+                        return found, _cursor(*last)
+                    found.append(wait)
+                last = (hint["PartitionKey"], hint["RowKey"])
+            looked_at += len(page)
+            if looked_at >= _MOST_LOOKED_AT:
+                return found, _cursor(*last)
+        return found, None
+
+    def _ages(self, which: WaitFilter, place: tuple[str, str] | None, *, size: int) -> Iterator[list[Entity]]:
+        """Yield the hints to all waits after a place, the newest first."""
+        values, extra = {}, ""
+        if which.target is not None:
+            extra, values["target"] = extra + " and target eq @target", which.target
+        if which.factory is not None:
+            extra, values["factory"] = extra + " and factory eq @factory", which.factory.key
+        after = keys.AGES
+        if place is not None:
+            after, row = place
+            rest = "PartitionKey eq @after and RowKey gt @row"
+            yield from self._table.pages(rest + extra, after=after, row=row, size=size, **values)
+        older = "PartitionKey gt @after and PartitionKey lt @end"
+        yield from self._table.pages(older + extra, after=after, end=keys.past(keys.AGES), size=size, **values)
+
+    def _rows(self, hints: Sequence[Entity], *, select: Sequence[str] | None = None) -> list[Entity | None]:
+        """Read the rows of waits that hints point to."""
+
+        def read(hint: Entity) -> Entity | None:
+            return self._table.get(hint["to"], keys.wait_row(hint["token"]), select=select)
+
+        return list(self._readers.map(read, hints))
+
+    def _remember(self, token: str, place: str) -> None:
+        if len(self._places) >= _PLACES_REMEMBERED:
+            self._places.clear()
+        self._places[token] = place
+
+    # --- trigger requests ---
+
+    def request(self, idempotency_key: str) -> StartRequest | None:
+        """Return the record of a trigger request."""
+        entity = self._table.get(keys.request_partition(idempotency_key), "request")
+        return row_of(entity, StartRequest) if entity is not None else None
+
+    def save_request(self, record: StartRequest) -> StartRequest:
+        """Write the record of a trigger request."""
+        entity = request_entity(record, write=secrets.token_hex(16))
+        (etag,) = self._table.write([Write(entity, Seen.of(record.version).etag)])
+        return stored(record, version=Seen(etag).version)
+
+    def drop_request(self, record: StartRequest) -> None:
+        """Delete the record, unless somebody changed it."""
+        partition = keys.request_partition(record.idempotency_key)
+        self._table.delete(partition, "request", etag=Seen.of(record.version).etag or _NO_ETAG)
+
+    # --- events ---
+
+    def record_event(self, record: EventRecord) -> None:
+        """Write into the list of events; now and then, drop what is too old or too much."""
+        latest_first = f"{10**19 - time.time_ns():019d}{secrets.token_hex(4)}"
+        entity = {
+            "PartitionKey": keys.EVENTS + keys.newest_day_first(record.received_at),
+            "RowKey": f"{keys.newest_first(record.received_at)};{latest_first}",
+            "kind": "event",
+            "verdict": record.verdict.value,
+            "run_id": record.run_id,
+            "since": keys.moment(record.received_at),
+            **chunks(msgspec.json.encode(record).decode()),
+        }
+        self._table.upsert(entity)
+        if next(self._events_written) % self._prune_every == 0:
+            self._upkeep.prune_events(record.received_at - self._retention)
+
+    def events(self, *, verdict: Verdict | None, run_id: str | None, limit: int) -> Sequence[EventRecord]:
+        """Return the newest events first."""
+        condition = "PartitionKey ge @start and PartitionKey lt @end"
+        values = {"start": keys.EVENTS, "end": keys.past(keys.EVENTS)}
+        if verdict is not None:
+            condition, values["verdict"] = condition + " and verdict eq @verdict", verdict.value
+        if run_id is not None:
+            condition, values["run_id"] = condition + " and run_id eq @run_id", run_id
+        entities = itertools.chain.from_iterable(self._table.pages(condition, size=limit, **values))
+        return [msgspec.json.decode(text_of(one), type=EventRecord) for one in itertools.islice(entities, limit)]
+
+    # --- breakers ---
+
+    def breaker(self, name: str) -> Breaker:
+        """Return a breaker's row."""
+        entity = self._table.get(keys.BREAKERS, keys.name(name))
+        return row_of(entity, Breaker) if entity is not None else Breaker(name)
+
+    def save_breaker(self, breaker: Breaker) -> Breaker:
+        """Write a breaker's row."""
+        entity = breaker_entity(breaker, write=secrets.token_hex(16))
+        (etag,) = self._table.write([Write(entity, Seen.of(breaker.version).etag)])
+        return stored(breaker, version=Seen(etag).version)
+
+    def breakers(self) -> Sequence[Breaker]:
+        """Return all breakers' rows."""
+        pages = self._table.pages("PartitionKey eq @partition", partition=keys.BREAKERS)
+        found = [row_of(entity, Breaker) for page in pages for entity in page]
+        return sorted(found, key=lambda breaker: breaker.name)
+
+    # --- sweeps ---
+
+    def sweep(self, factory: FactoryId) -> Sweep:
+        """Return how far a factory was swept."""
+        entity = self._table.get(keys.SWEEPS, keys.name(factory.key))
+        return row_of(entity, Sweep) if entity is not None else Sweep(factory)
+
+    def save_sweep(self, sweep: Sweep) -> Sweep:
+        """Write how far a factory was swept."""
+        entity = sweep_entity(sweep, write=secrets.token_hex(16))
+        (etag,) = self._table.write([Write(entity, Seen.of(sweep.version).etag)])
+        return stored(sweep, version=Seen(etag).version)
+
+    # --- upkeep ---
+
+    def repair(self, *, limit: int = 1_000) -> int:
+        """Write missing index rows anew, of at least `limit` live waits if there are more; go on there next time."""
+        return self._upkeep.repair(limit)
+
+    def purge(self, before: datetime, *, limit: int = 1_000) -> int:
+        """Remove what is over and has not changed since, about `limit` rows at most; return how many."""
+        return self._upkeep.purge(before, limit)
+
+    def check(self) -> None:
+        """Write and read a row."""
+        self._table.upsert({"PartitionKey": keys.UPKEEP, "RowKey": "check", "at": keys.moment(self._now())})
+        self._table.get(keys.UPKEEP, "check")
+
+
+def _fits(wait: Wait, which: WaitFilter) -> bool:
+    return (
+        which.state in (None, wait.state)
+        and which.target in (None, wait.task.target)
+        and which.factory in (None, wait.key.factory)
+    )
+
+
+def _cursor(partition: str, row: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([partition, row]).encode()).decode()
+
+
+def _place(cursor: str | None) -> tuple[str, str] | None:
+    """Read a cursor; one that is not ours starts at the beginning."""
+    if cursor is None:
+        return None
+    try:
+        partition, row = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    ours = isinstance(partition, str) and isinstance(row, str) and _CURSOR.fullmatch(f"{partition}\n{row}")
+    return (partition, row) if ours else None

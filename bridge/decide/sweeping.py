@@ -1,0 +1,76 @@
+"""What a sweep of a factory looks at: one window of changed runs for all waits, never a call per task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from bridge import policy
+from bridge.model import RunReading, Sweep
+from bridge.policy import Rules
+from bridge.ports import OpenWait, RunsPage
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPlan:
+    """The runs that somebody waits for, and the window to look in, by ADF's clock; or reading each by itself."""
+
+    runs: frozenset[str]
+    since: datetime
+    until: datetime
+    one_by_one: bool
+
+
+def is_sweep_due(sweep: Sweep, now: datetime) -> bool:
+    """Whether it is time for a factory's next sweep."""
+    return sweep.next_at is None or now >= sweep.next_at
+
+
+def take_sweep(sweep: Sweep, now: datetime, rules: Rules) -> Sweep:
+    """Return the sweep as taken by this instance: the next one is an interval away, whatever becomes of this one."""
+    return replace(sweep, next_at=now + rules.sweep)
+
+
+def forget_coverage(sweep: Sweep) -> Sweep:
+    """Return the sweep of a factory that nobody waits for: it is not looked at, so nothing is covered any more."""
+    return replace(sweep, covered_until=None)
+
+
+def plan_sweep(sweep: Sweep, waits: Sequence[OpenWait], now: datetime) -> SweepPlan:
+    """Plan a sweep that misses no change since each wait was last known to be up to date.
+
+    A wait is up to date when it registers (its run was just started, or read then), and after each completed sweep.
+    """
+    doubt = policy.SWEEP_OVERLAP if sweep.covered_until is not None else policy.CLOCK_DOUBT
+    since = min(_up_to_date(wait, sweep) for wait in waits) - doubt
+    adf_now = now + sweep.ahead
+    runs = frozenset(wait.run_id for wait in waits)
+    window = adf_now - since
+    few = len(runs) <= window / timedelta(hours=1) * policy.SINGLE_READS_PER_HOUR
+    return SweepPlan(
+        runs=runs,
+        since=since,
+        until=adf_now + policy.CLOCK_DOUBT,
+        one_by_one=window > policy.SINGLE_READS_FROM and few,
+    )
+
+
+def _up_to_date(wait: OpenWait, sweep: Sweep) -> datetime:
+    registered = wait.registered_at + sweep.ahead
+    return registered if sweep.covered_until is None else max(registered, sweep.covered_until)
+
+
+def completed_sweep(sweep: Sweep, started: datetime, told_at: datetime | None) -> Sweep:
+    """Return the sweep after everything up to its start was looked at; `told_at` is ADF's clock at that moment."""
+    ahead = told_at - started if told_at is not None else sweep.ahead
+    return replace(sweep, covered_until=started + ahead, ahead=ahead)
+
+
+def news(page: RunsPage, runs: frozenset[str]) -> Sequence[tuple[str, RunReading]]:
+    """Return what a page says of runs that somebody waits for and that have ended."""
+    return [
+        (run_id, reading)
+        for run_id, reading in page.readings.items()
+        if run_id in runs and reading.status is not None and reading.status.is_terminal
+    ]

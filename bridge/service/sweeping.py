@@ -1,0 +1,94 @@
+"""The sweep: what no event told is found by asking ADF for the runs that changed, once an interval and factory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bridge import decide, policy
+from bridge.commands import ListOpen, LoadSweep, Now, Point, QueryRuns, SaveSweep, UseCase, do
+from bridge.errors import StoreConflict
+from bridge.model import FactoryId, RunKey, Sweep
+from bridge.policy import Rules
+from bridge.ports import Refusal, RunsPage
+from bridge.service.breakers import enter, factory_breaker, leave
+from bridge.service.checking import check_run, explain, settle_run
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep did: pages and single runs read, the waits that it made due, whether it covered all it should."""
+
+    pages: int = 0
+    reads: int = 0
+    due: tuple[str, ...] = ()
+    completed: bool = False
+
+
+def sweep(factory: FactoryId, rules: Rules) -> UseCase[Swept]:
+    """Sweep a factory if its interval has passed and somebody waits for one of its runs."""
+    mark = yield from do(LoadSweep(factory))
+    now = yield from do(Now())
+    if not decide.is_sweep_due(mark, now):
+        return Swept()
+    waits = yield from do(ListOpen(factory, policy.OPEN_WAITS))
+    try:
+        if not waits:
+            if mark.covered_until is not None:
+                yield from do(SaveSweep(decide.forget_coverage(mark), point=Point.SWEEP_SAVED))
+            return Swept()
+        mark = yield from do(SaveSweep(decide.take_sweep(mark, now, rules), point=Point.SWEEP_TAKEN))
+        plan = decide.plan_sweep(mark, waits, now)
+        swept, told = yield from (
+            _one_by_one(factory, plan, rules) if plan.one_by_one else _by_pages(factory, plan, rules)
+        )
+        if swept.completed:
+            after = decide.completed_sweep(mark, now, told.told_at if told is not None else None)
+            yield from do(SaveSweep(after, point=Point.SWEEP_SAVED))
+    except StoreConflict:
+        return Swept()  # another instance sweeps this factory
+    return swept
+
+
+def _by_pages(factory: FactoryId, plan: decide.SweepPlan, rules: Rules) -> UseCase[tuple[Swept, RunsPage | None]]:
+    """Read the window page by page; what ended is settled at once, so that a sweep cut short has still done some."""
+    due: list[str] = []
+    first: RunsPage | None = None
+    continuation: str | None = None
+    for number in range(1, policy.SWEEP_PAGES + 1):
+        page = yield from _page(factory, plan, continuation)
+        if isinstance(page, Refusal):
+            return Swept(pages=number, due=tuple(due)), first
+        first = first or page
+        for run_id, reading in decide.news(page, plan.runs):
+            key = RunKey(factory, run_id)
+            checked = yield from settle_run(key, (yield from explain(key, reading)), rules)
+            due.extend(checked.due)
+        continuation = page.continuation
+        if continuation is None:
+            return Swept(pages=number, due=tuple(due), completed=True), first
+    # More changed than a sweep reads: the runs that somebody waits for are read by themselves.
+    rest, _ = yield from _one_by_one(factory, plan, rules)
+    return Swept(policy.SWEEP_PAGES, rest.reads, (*due, *rest.due), completed=rest.completed), first
+
+
+def _page(factory: FactoryId, plan: decide.SweepPlan, continuation: str | None) -> UseCase[RunsPage | Refusal]:
+    breaker = yield from enter(factory_breaker(factory))
+    if isinstance(breaker, Refusal):
+        return breaker
+    query = QueryRuns(factory, plan.since, plan.until, continuation, point=Point.RUNS_QUERIED)
+    page = yield from do(query)
+    yield from leave(breaker, page if isinstance(page, Refusal) else None)
+    return page
+
+
+def _one_by_one(factory: FactoryId, plan: decide.SweepPlan, rules: Rules) -> UseCase[tuple[Swept, RunsPage | None]]:
+    due: list[str] = []
+    for number, run_id in enumerate(sorted(plan.runs), start=1):
+        checked = yield from check_run(RunKey(factory, run_id), rules)
+        due.extend(checked.due)
+        if checked.refusal is not None and checked.refusal.kind not in decide.ABOUT_ONE_THING:
+            return Swept(reads=number, due=tuple(due)), None
+    return Swept(reads=len(plan.runs), due=tuple(due), completed=True), None
+
+
+__all__ = ["Sweep", "Swept", "sweep"]

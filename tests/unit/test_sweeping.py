@@ -1,0 +1,245 @@
+"""The sweep: runs whose events were lost are found, with few calls, and none is missed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from bridge import decide, policy, service
+from bridge.model import FactoryId, FailedActivity, Outcome, RunKey, RunStatus, Sweep, TaskRef, WaitState
+from bridge.ports import OpenWait, Refusal, RefusalKind
+from tests.fakes.bench import Bench
+from tests.fakes.clock import START
+from tests.fakes.samples import DEADLINE, FACTORY, MINUTE, OTHER_FACTORY, RULES, SECOND, a_task
+
+HOUR = timedelta(hours=1)
+THROTTLED = Refusal(RefusalKind.THROTTLED, "ADF answered 429", timedelta(seconds=30))
+
+
+def task_of(number: int) -> TaskRef:
+    """Return the task that waits for a run."""
+    return a_task(map_index=number, task_instance_id=f"ti-{number}")
+
+
+def waiting(bench: Bench, runs: int, *, factory: FactoryId = FACTORY) -> list[RunKey]:
+    """Have that many parked tasks wait for as many runs, one each."""
+    keys = [RunKey(factory, f"run-of-{number}") for number in range(runs)]
+    for number, key in enumerate(keys):
+        bench.adf.begin(key)
+        bench.airflow.run(task_of(number))
+        bench.register(task_of(number), key)
+        bench.airflow.park(task_of(number))
+    return keys
+
+
+def states(bench: Bench, runs: int) -> set[WaitState]:
+    """Return the states that the waits are in."""
+    return {bench.wait(task_of(number)).state for number in range(runs)}
+
+
+def reads(bench: Bench) -> int:
+    """Return how many single runs were read."""
+    return sum(bench.adf.reads.values())
+
+
+def test_lost_events() -> None:
+    """S27: every event is lost, and within one interval every wait is completed, by one page per 100 changed runs."""
+    bench = Bench()
+    keys = waiting(bench, 250)
+    bench.pass_time(2 * MINUTE)
+    bench.adf.queries.clear()
+    before = reads(bench)
+    for key in keys:
+        bench.adf.end(key, RunStatus.SUCCEEDED)
+    bench.clock.advance(MINUTE)
+    bench.tick()
+    assert (3, before) == (len(bench.adf.queries), reads(bench))
+    bench.pass_time(MINUTE)
+    assert {WaitState.DELIVERED} == states(bench, 250)
+    assert {1} == set(bench.airflow.resumed.values())
+
+
+def test_nobody_waits() -> None:
+    """A factory that nobody waits for is not swept: ADF is not called at all."""
+    bench = Bench()
+    bench.clock.advance(HOUR)
+    bench.tick()
+    assert ([], 0) == (bench.adf.queries, reads(bench))
+
+
+def test_only_where_somebody_waits() -> None:
+    """S18: the end of a run of the same name in another factory completes nothing."""
+    bench = Bench()
+    waiting(bench, 1, factory=OTHER_FACTORY)
+    bench.adf.begin(RunKey(FACTORY, "run-of-0"))
+    bench.adf.end(RunKey(FACTORY, "run-of-0"), RunStatus.FAILED)
+    bench.pass_time(3 * MINUTE)
+    assert {WaitState.OPEN} == states(bench, 1)
+
+
+def test_an_idle_factory() -> None:
+    """S28: after days in which nobody waited, the window starts with the new wait, and a lost event costs one sweep."""
+    bench = Bench()
+    (first,) = waiting(bench, 1)
+    bench.pass_time(2 * MINUTE)
+    bench.adf.end(first, RunStatus.SUCCEEDED)
+    bench.pass_time(2 * MINUTE)
+    bench.clock.advance(timedelta(days=5))
+    bench.tick()
+    bench.adf.queries.clear()
+    task, key = a_task(nonce="later", task_instance_id="later"), RunKey(FACTORY, "later")
+    bench.adf.begin(key)
+    bench.airflow.run(task)
+    bench.register(task, key, deadline=bench.clock.now() + HOUR)
+    bench.airflow.park(task)
+    bench.clock.advance(20 * SECOND)
+    bench.adf.end(key, RunStatus.SUCCEEDED)
+    bench.clock.advance(MINUTE)
+    bench.tick()
+    assert WaitState.DELIVERED is bench.wait(task).state
+    assert [True] == [bench.clock.now() - since < HOUR for since, _, _ in bench.adf.queries]
+
+
+def test_a_run_that_ended_long_ago() -> None:
+    """S28: a wait for a run that ended three days ago is answered when it registers."""
+    bench = Bench()
+    key = RunKey(FACTORY, "old")
+    bench.adf.begin(key)
+    bench.adf.end(key, RunStatus.SUCCEEDED)
+    bench.clock.advance(timedelta(days=3))
+    registered = bench.register(key=key, deadline=bench.clock.now() + HOUR)
+    assert registered.wait is not None
+    assert WaitState.INLINE is registered.wait.state
+
+
+@pytest.mark.parametrize("ahead", [-10, 0, 10])
+def test_clocks_that_differ(ahead: int) -> None:
+    """S31: the window is cut by ADF's clock: runs are found whether it is ahead of ours or behind."""
+    bench = Bench()
+    bench.adf.ahead = ahead * MINUTE
+    keys = waiting(bench, 2)
+    bench.pass_time(3 * MINUTE)
+    for key in keys:
+        bench.adf.end(key, RunStatus.SUCCEEDED)
+        bench.pass_time(2 * MINUTE)
+    assert {WaitState.DELIVERED} == states(bench, 2)
+
+
+def test_throttled_on_the_way() -> None:
+    """S28: a sweep that ADF cuts short covers nothing: the next one starts where the last whole one ended."""
+    bench = Bench()
+    keys = waiting(bench, 150)
+    bench.pass_time(2 * MINUTE)
+    for key in keys:
+        bench.adf.end(key, RunStatus.SUCCEEDED)
+    bench.adf.query_script.append(THROTTLED)
+    bench.clock.advance(MINUTE)
+    bench.tick()
+    assert {WaitState.OPEN} == states(bench, 150)
+    bench.pass_time(5 * MINUTE)
+    assert {WaitState.DELIVERED} == states(bench, 150)
+
+
+def test_an_event_during_the_sweep() -> None:
+    """S28: a run that an event and a sweep both find is told once."""
+    bench = Bench()
+    (key,) = waiting(bench, 1)
+    bench.pass_time(2 * MINUTE)
+    bench.adf.end(key, RunStatus.SUCCEEDED)
+    bench.store.before("put", lambda: bench.event(key=key))
+    bench.clock.advance(MINUTE)
+    bench.tick()
+    bench.pass_time(2 * MINUTE)
+    assert ({"ti-0": 1}, {WaitState.DELIVERED}) == (bench.airflow.resumed, states(bench, 1))
+
+
+def test_two_instances() -> None:
+    """S22: of two instances whose timers fire together, one sweeps."""
+    bench = Bench()
+    waiting(bench, 1)
+    bench.clock.advance(MINUTE)
+    bench.store.before("save_sweep", bench.another().tick)
+    bench.tick()
+    assert 1 == len(bench.adf.queries)
+
+
+def test_why_it_failed() -> None:
+    """A failure that only the sweep found still names the activity that failed."""
+    bench = Bench()
+    (key,) = waiting(bench, 1)
+    cause = FailedActivity("Copy", "Copy", "2200", "no such column")
+    bench.adf.end(key, RunStatus.FAILED, cause=cause)
+    bench.pass_time(2 * MINUTE)
+    (told,) = bench.airflow.told["ti-0"]
+    assert (Outcome.FAILED, cause) == (told.status, told.failed_activity)
+
+
+def test_more_pages_than_a_sweep_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S28: where more changed than a sweep reads, the runs that somebody waits for are read by themselves."""
+    monkeypatch.setattr(policy, "SWEEP_PAGES", 2)
+    bench = Bench()
+    for number in range(300):
+        bench.adf.begin(RunKey(FACTORY, f"noise-{number}"))
+    (key,) = waiting(bench, 1)
+    bench.adf.end(key, RunStatus.SUCCEEDED)
+    bench.pass_time(2 * MINUTE)
+    assert {WaitState.DELIVERED} == states(bench, 1)
+
+
+def test_no_wait_goes_unread_for_long() -> None:
+    """A run that no sweep shows is read by itself, hourly at least."""
+    bench = Bench()
+    (key,) = waiting(bench, 1)
+    bench.adf.page_size = 0  # pages without end, and without runs
+    bench.adf.query_script.extend([THROTTLED] * 100)
+    bench.adf.end(key, RunStatus.SUCCEEDED)
+    bench.pass_time(70 * MINUTE)
+    assert {WaitState.DELIVERED} == states(bench, 1)
+
+
+def plan(*ages: timedelta, covered: timedelta | None = None) -> decide.SweepPlan:
+    """Plan a sweep now for waits of these ages; coverage ended so long ago."""
+    now = START + timedelta(days=1)
+    waits = [OpenWait(f"t{number}", f"r{number}", now - age) for number, age in enumerate(ages)]
+    return decide.plan_sweep(Sweep(FACTORY, covered_until=now - covered if covered else None), waits, now)
+
+
+def test_the_window() -> None:
+    """S28: the window starts with the last whole sweep, or the oldest wait where there was none, and some before."""
+    now = START + timedelta(days=1)
+    assert now - 3 * MINUTE == plan(HOUR, 5 * HOUR, covered=MINUTE).since
+    assert now - 20 * MINUTE == plan(5 * MINUTE, MINUTE).since
+    assert now - 150 * SECOND == plan(30 * SECOND, covered=HOUR).since
+
+
+@pytest.mark.parametrize(
+    ("ages", "covered", "one_by_one"),
+    [
+        pytest.param([HOUR], MINUTE, False, id="a-short-window"),
+        pytest.param([24 * HOUR], 5 * HOUR, True, id="a-long-window-and-few-runs"),
+        pytest.param([24 * HOUR] * 80, 5 * HOUR, False, id="a-long-window-and-many-runs"),
+    ],
+)
+def test_reading_one_by_one(ages: list[timedelta], covered: timedelta, one_by_one: bool) -> None:
+    """After a long pause, few runs are read one by one: fewer calls than all pages of what changed meanwhile."""
+    assert one_by_one == plan(*ages, covered=covered).one_by_one
+
+
+def test_a_sweep_is_not_due_at_once_again() -> None:
+    """A factory is swept once an interval, whatever became of the last sweep."""
+    taken = decide.take_sweep(Sweep(FACTORY), START, RULES)
+    before, after = START + RULES.sweep - SECOND, START + RULES.sweep
+    assert (False, True) == (decide.is_sweep_due(taken, before), decide.is_sweep_due(taken, after))
+
+
+def test_past_the_deadline() -> None:
+    """S29: an expired wait keeps no factory swept."""
+    bench = Bench()
+    waiting(bench, 1)
+    bench.clock.sleep_until(DEADLINE)
+    bench.pass_time(2 * MINUTE)
+    bench.adf.queries.clear()
+    bench.pass_time(5 * MINUTE)
+    assert service.Swept() == bench.app.run(service.sweep(FACTORY, bench.app.rules))
+    assert [] == bench.adf.queries
