@@ -23,6 +23,7 @@ NOT_PARKED_CAP: Final = timedelta(seconds=60)
 
 BACKOFF_FIRST: Final = timedelta(seconds=2)
 BACKOFF_CAP: Final = timedelta(minutes=5)
+PROBE_CAP: Final = timedelta(minutes=1)
 RETRY_AFTER_CAP: Final = timedelta(minutes=15)
 
 # A target has only so many places per process. An invocation that finds none asks again after this.
@@ -119,6 +120,12 @@ def later(now: datetime, *, failures: int, asked: timedelta | None, jitter: floa
     """Return when to try again: never before the peer asked us to, and never in step with the others."""
     wait = backoff(failures, jitter)
     return now + (max(asked, wait) if asked is not None else wait)
+
+
+def probe(now: datetime, *, failures: int, asked: timedelta | None, jitter: float) -> datetime:
+    """Return when to probe a paused peer: a minute apart at most, so that what waits for it drains soon after."""
+    pause = min(backoff(failures, jitter), PROBE_CAP)
+    return now + (max(asked, pause) if asked is not None else pause)
 
 
 def not_parked_again(now: datetime, looks: int) -> datetime:

@@ -35,7 +35,7 @@ def breaker_after(breaker: Breaker, trouble: Refusal | None, now: datetime, jitt
         reason=trouble.kind.value,
         detail=trouble.detail,
         since=breaker.since or now,
-        probe_at=policy.later(now, failures=failures, asked=trouble.retry_after, jitter=jitter) if opens else None,
+        probe_at=policy.probe(now, failures=failures, asked=trouble.retry_after, jitter=jitter) if opens else None,
     )
 
 
