@@ -124,7 +124,7 @@ def test_cutting(text: str, limit: int) -> None:
 
 
 def test_cutting_says_so() -> None:
-    """A text that was cut says that there is more, and keeps whole characters."""
+    """S32: a text that was cut says that there is more, and keeps whole characters."""
     short = policy.cut("💥" * 5_000)
     assert short is not None
     assert ("💥💥", 4_000, True) == (short[:2], len(short), short.endswith("(cut; the monitor link shows all of it)"))

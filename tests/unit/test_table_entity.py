@@ -47,7 +47,7 @@ def told(lines: int, chars: int, sign: str = "x") -> Wait:
 
 @pytest.mark.parametrize("sign", ["x", "ü", "💥"])
 def test_a_long_row_is_cut_into_properties(sign: str) -> None:
-    """No property is larger than Azure allows, and the parts give the whole again, whatever the signs."""
+    """S32: no property is larger than Azure allows, and the parts give the whole again, whatever the signs."""
     wait = told(10, 4_000, sign)
     parts = {name: value for name, value in entity_of(wait).items() if name.startswith("row")}
     assert len(parts) > 1
@@ -111,7 +111,7 @@ def rewritten(entity: dict[str, Any], change: Any, **properties: Any) -> AsRead:
 
 
 def test_an_older_row_is_readable() -> None:
-    """A row of the schema before, which lacks every field that has a default, reads with the defaults."""
+    """S43: a row of the schema before, which lacks every field that has a default, reads with the defaults."""
     required = {"token", "key", "task", "mode", "deadline", "on_abandon", "registered_at"}
 
     def forget(row: dict[str, Any]) -> None:
@@ -123,7 +123,7 @@ def test_an_older_row_is_readable() -> None:
 
 
 def test_a_newer_row_is_readable() -> None:
-    """A row of a later schema, with fields and properties that are not known here, reads as far as it is known."""
+    """S43: a row of a later schema, with fields and properties that are not known here, reads as far as it is known."""
     entity = rewritten(
         entity_of(a_wait()), lambda row: row.update(colour="red", key={**row["key"], "region": 1}), schema=99, more="x"
     )
@@ -131,7 +131,7 @@ def test_a_newer_row_is_readable() -> None:
 
 
 def test_an_entity_says_its_schema() -> None:
-    """Every row carries the schema that it was written with."""
+    """S43: every row carries the schema that it was written with."""
     assert [SCHEMA, SCHEMA] == [entity_of(a_wait())["schema"], run_entity(a_run(), write="w")["schema"]]
 
 

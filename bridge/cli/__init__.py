@@ -1,0 +1,73 @@
+"""The command line: `explain TOKEN` tells a wait's story. Exit codes: 0 told, 1 not to be had, 2 called wrongly."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from bridge import masking
+from bridge.cli.explain import Bridge, NotToBeHadError, api_root
+from bridge.cli.story import tell
+from bridge.config import Secret
+
+TOLD: Final = 0
+NOT_TO_BE_HAD: Final = 1
+_TOKEN: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Do what the command line asks for; return the exit code. Exits with 2 by itself when it is called wrongly."""
+    parser = _parser()
+    given = _parsed(parser, arguments)
+    key = Secret(environment.get(given.key_env, "") if given.key is None else given.key)
+    if not _fits_a_header(key):
+        where = "--key" if given.key is not None else f"the environment variable {given.key_env}"
+        parser.error(f"{where} holds no function key: it is empty, or has characters that no key has")
+    try:
+        print(tell(Bridge(given.url, key).wait(given.token), datetime.now(UTC)))
+    except NotToBeHadError as trouble:
+        print(trouble, file=sys.stderr)
+        return NOT_TO_BE_HAD
+    return TOLD
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bridge", allow_abbrev=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    explain = commands.add_parser("explain", help="tell the story of a wait", allow_abbrev=False)
+    explain.add_argument("token", metavar="TOKEN", type=_token, help="the wait's token (XCom adf_bridge_token)")
+    explain.add_argument(
+        "--url", required=True, type=api_root, help="where the bridge is: https, or http on this machine"
+    )
+    keys = explain.add_mutually_exclusive_group(required=True)
+    keys.add_argument("--key", help="a function key of the bridge")
+    keys.add_argument("--key-env", metavar="NAME", help="the environment variable that holds a function key")
+    return parser
+
+
+def _parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the arguments. argparse repeats what it does not understand, which may be a key in the wrong place."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return parser.parse_args(arguments)
+    finally:
+        values = [text.partition("=")[2] if text.startswith("-") else text for text in arguments if text != "explain"]
+        print(masking.masked(complaint.getvalue(), values), end="", file=sys.stderr)
+
+
+def _token(text: str) -> str:
+    if not _TOKEN.fullmatch(text):
+        raise argparse.ArgumentTypeError("a token has 64 hexadecimal digits, in lower case")
+    return text
+
+
+def _fits_a_header(key: Secret) -> bool:
+    text = key.reveal()
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
