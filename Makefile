@@ -64,7 +64,7 @@ check: setup ## Lint, format, types, import rules, documented settings, locked r
 .PHONY: unit contract component
 unit: $(VENV)/.ready ## The rules, without I/O: seconds
 contract: $(VENV)/.ready $(AZURITE) ## What every implementation of a port must keep
-component: $(VENV)/.ready ## The Function app inside Microsoft's worker library
+component: $(VENV)/.ready $(AZURITE) ## The Function app inside Microsoft's worker library
 unit contract component:
 	@$(RUN) -m tests.run $@
 
