@@ -74,6 +74,15 @@ e2e: setup ## Everything together, with a real Airflow
 provider e2e:
 	@$(RUN) -m tests.run $@
 
+##@ Beyond the test suite
+
+SEED ?= 1
+RUNS ?= 20000
+
+.PHONY: simulate
+simulate: $(VENV)/.ready ## 20,000 runs under faults in a simulated world, from a seed: make simulate SEED=2 ARGS="--break RULE"
+	@$(RUN) -m tests.simulate --seed $(SEED) --runs $(RUNS) $(ARGS)
+
 ##@ Set-up
 
 .PHONY: setup

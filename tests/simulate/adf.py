@@ -1,0 +1,135 @@
+"""Data Factory as the simulator has it: runs that end at a time of their own, read late, refused or not at all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from bridge.model import FactoryId, FailedActivity, JsonObject, RunKey, RunReading, RunStatus
+from bridge.ports import Refusal, RefusalKind, RunsPage, Started
+from tests.simulate.timeline import Timeline, Violation
+
+CANARY: Final = "canary"
+SECRET: Final = f"{CANARY}-parameter"
+PAGE: Final = 3
+_OUTCOMES: Final = (RunStatus.SUCCEEDED, RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED)
+_TROUBLE: Final = (
+    ("adf 401", Refusal(RefusalKind.UNAUTHENTICATED, "ADF answered 401")),
+    ("adf 403", Refusal(RefusalKind.FORBIDDEN, "ADF answered 403")),
+    ("adf 429", Refusal(RefusalKind.THROTTLED, "ADF answered 429", retry_after=timedelta(seconds=15))),
+    ("adf 5xx", Refusal(RefusalKind.UNAVAILABLE, "ADF answered 500")),
+    ("adf unreachable", Refusal(RefusalKind.UNREACHABLE, "ADF cannot be reached")),
+)
+
+
+@dataclass(frozen=True)
+class TrueRun:
+    """A run as it truly is."""
+
+    key: RunKey
+    started: datetime
+    ends: datetime
+    outcome: RunStatus
+
+    def status(self, at: datetime) -> RunStatus:
+        """Return the run's status at a time."""
+        return self.outcome if at >= self.ends else RunStatus.IN_PROGRESS
+
+
+class SimAdf:
+    """The port `Adf`. `created` counts the runs that were started for an idempotency key."""
+
+    def __init__(self, timeline: Timeline, trouble: float, on_run: Callable[[TrueRun], None]) -> None:
+        self.runs: dict[RunKey, TrueRun] = {}
+        self.created: Counter[str] = Counter()
+        self._timeline = timeline
+        self._trouble = trouble
+        self._on_run = on_run
+        self._ahead = timedelta(seconds=timeline.random.uniform(-90, 90))
+        self._lag = timedelta(seconds=timeline.random.uniform(0, 60))
+
+    def begin(self, factory: FactoryId) -> TrueRun:
+        """Have a run begin; when and how it ends is decided now."""
+        chance = self._timeline.random
+        length = chance.choice((chance.uniform(0.2, 5), chance.uniform(5, 60), chance.uniform(60, 300)))
+        now = self._timeline.now()
+        key = RunKey(factory, f"run-{len(self.runs) + 1}")
+        run = TrueRun(key, now, now + timedelta(seconds=length), chance.choice(_OUTCOMES))
+        self.runs[key] = run
+        self._on_run(run)
+        return run
+
+    def _refuses(self) -> Refusal | None:
+        if not self._timeline.chaos or self._timeline.random.random() >= self._trouble:
+            return None
+        name, refusal = self._timeline.random.choice(_TROUBLE)
+        self._timeline.faults[name] += 1
+        return refusal
+
+    def create_run(self, factory: FactoryId, pipeline: str, parameters: JsonObject) -> Started | Refusal:
+        """Start a run; ADF may refuse it, repeating a parameter, or start it and not say so."""
+        if self._timeline.hits("adf refused createRun", self._trouble / 2):
+            return Refusal(RefusalKind.INVALID, f"ADF answered 400: {parameters['secret']} is no date")
+        refusal = self._refuses()
+        if refusal is not None:
+            return refusal
+        key = str(parameters["key"])
+        self.created[key] += 1
+        if self.created[key] > 1:
+            raise Violation("createRun", "two runs were started for one idempotency key", key)
+        run = self.begin(factory)
+        if self._timeline.hits("adf createRun without an answer", self._trouble):
+            return Refusal(RefusalKind.UNAVAILABLE, "ADF did not answer")
+        return Started(run.key.run_id)
+
+    def read_run(self, key: RunKey) -> RunReading | Refusal:
+        """Read a run, sometimes as it was a while ago."""
+        refusal = self._refuses()
+        if refusal is not None:
+            return refusal
+        run = self.runs.get(key)
+        if run is None:
+            return Refusal(RefusalKind.NOT_FOUND, "ADF answered 404")
+        at = self._timeline.now()
+        if self._timeline.hits("adf read of an older state", self._trouble + 0.12):
+            at -= timedelta(seconds=self._timeline.random.uniform(1, 60))
+        return _reading(run, at)
+
+    def query_runs(
+        self, factory: FactoryId, *, since: datetime, until: datetime, continuation: str | None
+    ) -> RunsPage | Refusal:
+        """Show a page of what changed, by ADF's clock, as far as it shows by now."""
+        refusal = self._refuses()
+        if refusal is not None:
+            return refusal
+        now = self._timeline.now()
+        seen = now - self._lag if self._timeline.chaos else now
+        changed = []
+        for run in self.runs.values():
+            at = run.ends if run.ends <= seen else run.started
+            if run.key.factory == factory and since <= at + self._ahead <= until:
+                changed.append((run.key.run_id, _reading(run, seen)))
+        start = int(continuation or 0)
+        size = PAGE if self._timeline.chaos else 100
+        following = str(start + size) if len(changed) > start + size else None
+        return RunsPage(dict(changed[start : start + size]), following, now + self._ahead)
+
+    def failed_activity(self, key: RunKey, run: RunReading) -> FailedActivity | None:
+        """Read why a run failed."""
+        return FailedActivity("copy", "Copy", "2200", f"row of {CANARY}")
+
+    def check(self, factory: FactoryId) -> Refusal | None:
+        """Say that ADF is up."""
+        return None
+
+
+def _reading(run: TrueRun, at: datetime) -> RunReading:
+    status = run.status(at)
+    ended = status.is_terminal
+    message = f"the load of {CANARY} failed" if status is RunStatus.FAILED else None
+    return RunReading(
+        status, status.value, "copy_orders", run.started, run_end=run.ends if ended else None, message=message
+    )

@@ -1,0 +1,167 @@
+"""Airflow as the simulator has it: tries that run, park, are answered, cleared, retried and marked, under faults.
+
+The rules were observed on a live Airflow and are those of `tests.fakes.airflow`; here every change of a task instance
+is checked against what the bridge was allowed to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from bridge.model import Completion, TaskRef
+from bridge.ports import Accepted, Answer, Refusal, RefusalKind, TaskView
+from tests.fakes.airflow import ANSWERED, MISSING, PARKED, TOO_EARLY, Place, place_of
+from tests.simulate.timeline import Timeline, Violation
+
+# A task that parks later than this after it registered may be taken for one that has parked long since.
+PARKS_IN_TIME: Final = 8.8
+_REFUSALS: Final = (
+    ("airflow 401", Refusal(RefusalKind.UNAUTHENTICATED, "Airflow answered 401")),
+    ("airflow 403", Refusal(RefusalKind.FORBIDDEN, "Airflow answered 403")),
+    ("airflow 404", MISSING),
+    ("airflow 429", Refusal(RefusalKind.THROTTLED, "Airflow answered 429", retry_after=timedelta(seconds=20))),
+    ("airflow 5xx", Refusal(RefusalKind.UNAVAILABLE, "Airflow answered 502")),
+    ("airflow time-out", Refusal(RefusalKind.UNAVAILABLE, "Airflow did not answer")),
+    ("airflow unreachable", Refusal(RefusalKind.UNREACHABLE, "Airflow cannot be reached")),
+)
+
+
+@dataclass
+class Instance:
+    """A task instance. `serial` counts its tries' identities; `token` is that of the try which runs or waits now."""
+
+    id: str | None
+    try_number: int = 1
+    state: str | None = None
+    token: str = ""
+    serial: int = 0
+    ended_at: datetime | None = None
+    parked_at: datetime | None = None
+    parked_late: bool = False
+    parked_again: bool = False
+    has_parked: bool = False
+    answer: Answer | None = None
+    on_resumed: Callable[[], None] | None = None
+    on_failed: Callable[[], None] | None = None
+    on_seen: Callable[[], None] | None = None
+
+
+@dataclass
+class Caller:
+    """A use case as Airflow can tell it from others: which identity of the task it last saw."""
+
+    seen_serial: int = -1
+
+
+class SimAirflow:
+    """The port `Airflow`. `effective` holds the completions; `crossed` the tokens whose answer hit another try."""
+
+    def __init__(self, timeline: Timeline, trouble: float, truth: Callable[[Completion], str | None]) -> None:
+        self.instances: dict[Place, Instance] = {}
+        self.effective: dict[str, Completion] = {}
+        self.crossed: set[str] = set()
+        self.caller = Caller()
+        self._timeline = timeline
+        self._trouble = trouble
+        self._truth = truth
+        self._down_until: dict[str, float] = {}
+
+    def go_down(self, target: str, seconds: float) -> None:
+        """Have a target be down for a while."""
+        self._down_until[target] = self._timeline.seconds + seconds
+        self._timeline.faults["airflow outage"] += 1
+
+    def check(self, target: str) -> Refusal | None:
+        """Say whether a target is up."""
+        if self._timeline.chaos and self._timeline.seconds < self._down_until.get(target, 0):
+            return _REFUSALS[6][1]
+        return None
+
+    def _refuses(self) -> Refusal | None:
+        if not self._timeline.chaos or self._timeline.random.random() >= self._trouble:
+            return None
+        name, refusal = self._timeline.random.choice(_REFUSALS)
+        self._timeline.faults[name] += 1
+        return refusal
+
+    def read_task(self, task: TaskRef) -> TaskView | Refusal:
+        """Read a task instance with its answer."""
+        refusal = self.check(task.target) or self._refuses()
+        if refusal is not None:
+            return refusal
+        found = self.instances.get(place_of(task))
+        if found is None:
+            return MISSING
+        self.caller.seen_serial = found.serial
+        if found.state == PARKED and self._timeline.hits("person acts between fence and PATCH", 0.08):
+            delay = self._timeline.random.choice((0.3, 0.3, 30)) * self._timeline.random.random()
+            self._timeline.after(delay, found.on_seen or _nothing)
+        return TaskView(found.state, found.try_number, found.id, ended_at=found.ended_at, answer=found.answer)
+
+    def resume(self, task: TaskRef, completion: Completion) -> Accepted | Refusal:
+        """Answer a task: what is refused may have been applied."""
+        refusal = self.check(task.target) or self._refuses()
+        if refusal is not None:
+            return refusal
+        if self._timeline.hits("airflow 409 for nothing", self._trouble / 4):
+            return ANSWERED
+        refusal = self._answer(task, completion)
+        if refusal is None and self._timeline.hits("airflow time-out after applying", self._trouble):
+            return _REFUSALS[5][1]
+        return refusal or Accepted()
+
+    def _answer(self, task: TaskRef, completion: Completion) -> Refusal | None:
+        found = self.instances.get(place_of(task))
+        if found is None or not found.has_parked:
+            return MISSING
+        if found.answer is not None:
+            self._timeline.faults["airflow 409"] += 1
+            return ANSWERED
+        if found.token != completion.token:
+            self._crossed(found, completion)
+        now = self._timeline.now()
+        found.answer = Answer(completion.token, by="bridge", at=now, chosen=(completion.status.value,))
+        if found.state == PARKED:
+            self._resumed(found, completion, now)
+        return None
+
+    def _crossed(self, found: Instance, completion: Completion) -> None:
+        if found.serial == self.caller.seen_serial:
+            raise Violation("fence", "a task instance was answered that is not the token's", completion.token)
+        self._timeline.faults["S15: cleared between fence and PATCH"] += 1
+        self.crossed.add(completion.token)
+
+    def _resumed(self, found: Instance, completion: Completion, now: datetime) -> None:
+        if found.token == completion.token:
+            self.completed(completion)
+        found.state = "scheduled"
+        if found.parked_at is not None and now - found.parked_at < TOO_EARLY:
+            if found.token == completion.token and not (found.parked_late or found.parked_again):
+                raise Violation("hold", "a task was resumed before its worker had reported", completion.token)
+            why = "parked late" if found.parked_late else "S15"
+            self._timeline.happened[f"resumed too early: {why}"] += 1
+            found.state, found.ended_at = "failed", now
+            self._timeline.after(0.1, found.on_failed or _nothing)
+        else:
+            self._timeline.after(self._timeline.random.uniform(0.5, 4), found.on_resumed or _nothing)
+
+    def answer_as_person(self, found: Instance) -> None:
+        """Have a person answer in Required Actions."""
+        found.answer = Answer(None, by="ana", at=self._timeline.now(), chosen=("Failed",))
+        found.state = "scheduled"
+
+    def completed(self, completion: Completion) -> None:
+        """Count a completion that took effect, and compare it with the truth."""
+        if completion.token in self.effective:
+            raise Violation("double", "a token was completed twice", completion.token)
+        self.effective[completion.token] = completion
+        wrong = self._truth(completion)
+        if wrong is not None:
+            raise Violation("wrong", wrong, completion.token)
+
+
+def _nothing() -> None:
+    """Nobody is there to go on."""

@@ -1,0 +1,99 @@
+"""Event Grid as the simulator has it: it drops, doubles, delays, reorders, delivers again, carries forgeries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from bridge.errors import Problem
+from bridge.model import RunKey, RunStatus
+from tests.fakes.samples import ARM_ID, STRANGE_ARM_ID, cloud_event, grid_event
+from tests.simulate.adf import CANARY, TrueRun
+from tests.simulate.instance import Instance
+from tests.simulate.store import SimStore
+from tests.simulate.timeline import Timeline, Violation
+
+DELIVERIES: Final = 3
+_CLAIMS: Final = ("Succeeded", "Failed", "Cancelled")
+
+
+class EventGrid:
+    """Delivers what it is given, more or less, to any instance."""
+
+    def __init__(self, timeline: Timeline, store: SimStore, bridges: Sequence[Instance], drops: float) -> None:
+        self._timeline = timeline
+        self._store = store
+        self._bridges = bridges
+        self._drops = drops
+
+    def tell_of(self, run: TrueRun) -> None:
+        """Plan the events of a run, and what somebody forges about it."""
+        for status, at in ((RunStatus.IN_PROGRESS, run.started), (run.outcome, run.ends)):
+            self._timeline.at(at, lambda status=status: self._publish(run.key, status))  # type: ignore[misc]
+        if self._timeline.chaos and self._timeline.random.random() < 0.3:
+            self._timeline.after(self._timeline.random.uniform(0, 60), lambda: self._forge(run.key))
+
+    def _publish(self, key: RunKey, status: RunStatus) -> None:
+        chance = self._timeline.random
+        if self._timeline.hits("event dropped", self._drops):
+            return
+        raw = json.dumps((cloud_event if chance.random() < 0.8 else grid_event)(key, status.value))
+        times = 2 if self._timeline.hits("event doubled", 0.15) else 1
+        for _ in range(times):
+            late = self._timeline.hits("event delayed, reordered", 0.2)
+            self._timeline.after(
+                chance.uniform(5, 120) if late else chance.uniform(0, 1),
+                lambda: self._deliver(raw, key, is_end=status.is_terminal),
+            )
+
+    def _forge(self, key: RunKey) -> None:
+        """Send what nobody published: a false end, a run or factory unknown, or no event at all."""
+        chance = self._timeline.random
+        status = chance.choice(_CLAIMS)
+        data = {"runId": key.run_id, "status": status, "message": CANARY, "parameters": {"password": CANARY}}
+        document = chance.choice(
+            (
+                cloud_event(key, status),
+                cloud_event(key, status, data=data),
+                cloud_event(key, status, source=STRANGE_ARM_ID),
+                cloud_event(RunKey(key.factory, "run-of-nobody"), status),
+                cloud_event(key, "Paused"),
+                {"data": data, "password": CANARY, "source": ARM_ID},
+            )
+        )
+        self._timeline.faults["event forged"] += 1
+        self._deliver(json.dumps(document), None, is_end=False)
+
+    def _deliver(self, raw: str, key: RunKey | None, *, is_end: bool, nth: int = 1) -> None:
+        """Deliver until somebody acknowledges. What was acknowledged has to be durable."""
+        up = [one for one in self._bridges if one.up]
+        done = False
+
+        def acknowledged(_: object) -> None:
+            nonlocal done
+            done = True
+            if key is not None and is_end:
+                self._check_durable(key)
+
+        def again() -> None:
+            if done:
+                return
+            if nth >= DELIVERIES:
+                self._timeline.faults["event dead-lettered"] += 1
+                return
+            self._timeline.faults["event delivered again"] += 1
+            self._deliver(raw, key, is_end=is_end, nth=nth + 1)
+
+        def refused(error: Exception) -> None:
+            if not isinstance(error, Problem):
+                raise error
+
+        if up:
+            self._timeline.random.choice(up).receive(raw, acknowledged, refused)
+        self._timeline.after(30.0, again)
+
+    def _check_durable(self, key: RunKey) -> None:
+        run = self._store.run_row(key)
+        if run is None or not (run.has_ended or (run.hint is not None and run.hint.is_terminal)):
+            raise Violation("durable", f"the end of {key.run_id} was acknowledged, and is written nowhere")
