@@ -32,6 +32,8 @@ PLACE_PAUSE: Final = timedelta(milliseconds=500)
 # How long an instance that took up a delivery has it for itself. Should its calls take longer than that, another one
 # takes it up as well; Airflow then takes the first answer and refuses the second.
 DELIVERY_LEASE: Final = timedelta(seconds=60)
+# A completion that was given with an answer is proved this much later: the task that got it no longer waits.
+INLINE_PROOF: Final = timedelta(seconds=60)
 # A task that Airflow does not know is looked for this long before the wait is closed as gone.
 MISSING_GRACE: Final = timedelta(minutes=10)
 # After its deadline a completion is still offered for this long, then the wait closes as expired.

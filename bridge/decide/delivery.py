@@ -38,7 +38,7 @@ class Settle:
 
 def claim(wait: Wait, now: datetime) -> Wait | None:
     """Return the wait as taken up by this instance, or None when nothing is due. Written before Airflow is called."""
-    if wait.state is not WaitState.DUE or wait.due_at is None or wait.due_at > now:
+    if wait.state not in (WaitState.DUE, WaitState.INLINE) or wait.due_at is None or wait.due_at > now:
         return None
     return replace(wait, attempts=wait.attempts + 1, due_at=now + policy.DELIVERY_LEASE)
 
@@ -187,4 +187,7 @@ def _missing(wait: Wait, now: datetime) -> Wait:
 
 
 def _close(wait: Wait, state: WaitState, now: datetime, detail: str) -> Wait:
+    """Return the wait in a final state; one that was answered inline stays so unless it had to be delivered."""
+    if wait.state is WaitState.INLINE and state is not WaitState.DELIVERED:
+        return replace(wait, due_at=None)
     return replace(wait.told(now, state.value, detail), state=state, due_at=None)

@@ -110,7 +110,8 @@ def is_past_deadline(wait: Wait, now: datetime) -> bool:
     """Whether an open wait has to be given up, or a due one can no longer be delivered."""
     if wait.state is WaitState.OPEN:
         return now >= wait.deadline
-    return wait.state is WaitState.DUE and now >= wait.deadline + policy.DELIVERY_GRACE
+    being_delivered = wait.state is WaitState.DUE or (wait.state is WaitState.INLINE and wait.due_at is not None)
+    return being_delivered and now >= wait.deadline + policy.DELIVERY_GRACE
 
 
 def expire(wait: Wait, run: Run | None, now: datetime) -> Wait:
@@ -120,5 +121,7 @@ def expire(wait: Wait, run: Run | None, now: datetime) -> Wait:
         last = known.status or "unknown"
         message = f"The run did not end before {wait.deadline:%Y-%m-%d %H:%M:%SZ}; its last known status is {last}."
         return become_due(wait, _completion(wait.token, known, Outcome.EXPIRED, message), now)
+    if wait.state is WaitState.INLINE:
+        return replace(wait, due_at=None)
     told = wait.told(now, "expired", "the completion could not be delivered in time")
     return replace(told, state=WaitState.EXPIRED, due_at=None)

@@ -81,8 +81,12 @@ def take_inline(run: Run, wait: Wait, now: datetime) -> Wait | None:
 
 
 def _inline(wait: Wait, now: datetime) -> Wait:
+    """Return the wait as answered with its completion, and to be looked at once more.
+
+    The answer may have been lost, and an earlier one may have let the task park: then it is resumed after all.
+    """
     told = wait.told(now, "answered", "the run has ended: the answer is the completion")
-    return replace(told, state=WaitState.INLINE, due_at=None)
+    return replace(told, state=WaitState.INLINE, due_at=now + policy.INLINE_PROOF)
 
 
 def check_deadline(deadline: datetime, now: datetime, *, field: str) -> None:

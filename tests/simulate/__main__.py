@@ -16,7 +16,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--runs", type=int, default=2_000)
     parser.add_argument("--episode", type=int, help="only this one: what a violation names")
-    parser.add_argument("--overlap", action="store_true", help="operators repeat requests that are still being handled")
+    parser.add_argument("--no-overlap", action="store_true", help="operators never repeat a request under way")
     parser.add_argument("--break", dest="rule", choices=[*BREAKS, "each"], help="take a rule out; it has to be caught")
     asked = parser.parse_args()
     if asked.rule == "each":
@@ -28,7 +28,7 @@ def main() -> int:
             sys.stdout.write(f"{rule:32} {caught}\n")
             sys.stdout.flush()
         return 1 if missed else 0
-    found = simulate(asked.seed, asked.runs, rule=asked.rule, episode=asked.episode, overlap=asked.overlap)
+    found = simulate(asked.seed, asked.runs, rule=asked.rule, episode=asked.episode, overlap=not asked.no_overlap)
     sys.stdout.write(report(asked.seed, found))
     return 1 if found.violation is not None else 0
 

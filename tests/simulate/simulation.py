@@ -31,7 +31,7 @@ class Simulated:
 
 
 def simulate(
-    seed: int, runs: int, *, rule: str | None = None, episode: int | None = None, overlap: bool = False
+    seed: int, runs: int, *, rule: str | None = None, episode: int | None = None, overlap: bool = True
 ) -> Simulated:
     """Simulate at least so many runs, or one episode; stop at the first violation."""
     found = Simulated()

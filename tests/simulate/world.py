@@ -40,7 +40,7 @@ class Told:
 class Episode:
     """Everything of one seed. Two episodes of the same seed are the same to the last byte."""
 
-    def __init__(self, seed: str, *, overlap: bool = False) -> None:
+    def __init__(self, seed: str, *, overlap: bool = True) -> None:
         self.timeline = timeline = Timeline(seed)
         chance = timeline.random
         self.requests: dict[str, WaitRequest] = {}

@@ -56,9 +56,9 @@ def test_the_timer_asks_should_registering_be_cut_short(hint: RunStatus | None, 
 
 
 def test_a_run_that_has_ended_is_answered_at_once() -> None:
-    """S01: a wait for a run that ADF said has ended is answered with the completion, and delivered to nobody."""
+    """S01: a wait for a run that ADF said has ended is answered with the completion, and proved a minute later."""
     registration = decide.register(a_request(), an_ended_run(), [], NOW, RULES)
-    expected = (WaitState.INLINE, None, replace(a_completion(), run_end=START), False)
+    expected = (WaitState.INLINE, NOW + MINUTE, replace(a_completion(), run_end=START), False)
     wait = registration.wait
     assert expected == (wait.state, wait.due_at, wait.completion, registration.ask_adf)
 
@@ -73,7 +73,7 @@ def test_registering_again_changes_nothing(state: WaitState) -> None:
 def test_registering_again_takes_the_completion_along() -> None:
     """S03: a caller that comes back for a decided completion gets it with the answer, and it is not delivered again."""
     registration = decide.register(a_request(), an_ended_run(), [a_due_wait()], NOW, RULES)
-    assert (True, WaitState.INLINE, None) == (
+    assert (True, WaitState.INLINE, NOW + MINUTE) == (
         registration.writes,
         registration.wait.state,
         registration.wait.due_at,

@@ -38,9 +38,19 @@ def test_a_run_that_has_ended(bench: Bench) -> None:
     """S01: a wait for a run that has ended is answered with the completion, and nothing is delivered."""
     bench.adf.end(KEY, RunStatus.SUCCEEDED)
     registered = bench.register()
-    bench.airflow.park(TASK)
-    bench.pass_time(MINUTE)
+    bench.airflow.finish(TASK)
+    bench.pass_time(5 * MINUTE)
     assert (WaitState.INLINE, {}) == (state_of(registered), bench.airflow.resumed)
+    assert (WaitState.INLINE, None) == (bench.wait().state, bench.wait().due_at)
+
+
+def test_an_answer_that_nobody_heard(bench: Bench) -> None:
+    """S24: a task that parked because another answer reached it, not the one with the completion, is resumed."""
+    bench.adf.end(KEY, RunStatus.SUCCEEDED)
+    assert WaitState.INLINE is state_of(bench.register())
+    bench.airflow.park(TASK)
+    bench.pass_time(3 * MINUTE)
+    assert (WaitState.DELIVERED, {"ti-1": 1}) == (bench.wait().state, bench.airflow.resumed)
 
 
 def test_many_waits_for_one_run(bench: Bench) -> None:
@@ -102,10 +112,12 @@ def test_dying_on_the_way(bench: Bench, nth: int, repeats: bool) -> None:
         bench.register()
     bench.restart()
     answered = repeats and state_of(bench.register()) is WaitState.INLINE
-    bench.airflow.park(TASK)
-    bench.pass_time(3 * MINUTE)
-    told_inline = answered or bench.wait().state is WaitState.INLINE
-    assert ({} if told_inline else {"ti-1": 1}) == bench.airflow.resumed
+    if answered:
+        bench.airflow.finish(TASK)  # it has its completion, and goes on to its end
+    else:
+        bench.airflow.park(TASK)
+    bench.pass_time(5 * MINUTE)
+    assert ({} if answered else {"ti-1": 1}) == bench.airflow.resumed
     assert bench.wait().state in (WaitState.INLINE, WaitState.DELIVERED)
 
 
