@@ -51,6 +51,7 @@ FAULTS: Final = frozenset(
         "person: cleared",
         "person: marked",
         "person: removed the task",
+        "request of the operator doubled",
         "request of the operator lost",
         "retried",
         "store conflict",
