@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bridge import decide, policy
 from bridge.commands import ListOpen, LoadSweep, Now, Point, QueryRuns, SaveSweep, UseCase, do
 from bridge.errors import StoreConflict
-from bridge.model import FactoryId, RunKey, Sweep
+from bridge.model import FactoryId, RunKey
 from bridge.policy import Rules
 from bridge.ports import Refusal, RunsPage
 from bridge.service.breakers import enter, factory_breaker, leave
@@ -89,6 +89,3 @@ def _one_by_one(factory: FactoryId, plan: decide.SweepPlan, rules: Rules) -> Use
         if checked.refusal is not None and checked.refusal.kind not in decide.ABOUT_ONE_THING:
             return Swept(reads=number, due=tuple(due)), None
     return Swept(reads=len(plan.runs), due=tuple(due), completed=True), None
-
-
-__all__ = ["Sweep", "Swept", "sweep"]

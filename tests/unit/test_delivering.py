@@ -6,7 +6,7 @@ import pytest
 
 from bridge import service
 from bridge.app import IN_FLIGHT_PER_TARGET
-from bridge.model import Outcome, RunKey, RunStatus, Wait, WaitState
+from bridge.model import Outcome, RunKey, RunStatus, TaskRef, Wait, WaitState
 from bridge.ports import Refusal, RefusalKind
 from tests.fakes.adf import Lost
 from tests.fakes.airflow import place_of
@@ -61,17 +61,23 @@ def test_two_hours_without_airflow(bench: Bench) -> None:
     assert (WaitState.DELIVERED, {"ti-1": 1}, False) == (bench.wait().state, bench.airflow.resumed, paused(bench))
 
 
-def test_no_stampede_after_an_outage() -> None:
-    """S07: many waits that gathered in an outage cost one probe at a time while it lasts, and all drain after it."""
-    bench = Bench()
-    tasks = [a_task(map_index=index, task_instance_id=f"ti-{index}") for index in range(40)]
-    keys = [RunKey(FACTORY, f"run-of-{index}") for index in range(40)]
+def parked_for_long(bench: Bench, count: int) -> tuple[list[TaskRef], list[RunKey]]:
+    """Have that many tasks, parked for an hour, wait for as many runs."""
+    tasks = [a_task(map_index=index, task_instance_id=f"ti-{index}") for index in range(count)]
+    keys = [RunKey(FACTORY, f"run-of-{index}") for index in range(count)]
     for task, key in zip(tasks, keys, strict=True):
         bench.adf.begin(key)
         bench.airflow.run(task)
         bench.register(task, key)
         bench.airflow.park(task)
     bench.clock.advance(HOUR)
+    return tasks, keys
+
+
+def test_no_stampede_after_an_outage() -> None:
+    """S07: many waits that gathered in an outage cost one probe at a time while it lasts, and all drain after it."""
+    bench = Bench()
+    _, keys = parked_for_long(bench, 40)
     bench.airflow.down["prod"] = UNREACHABLE
     for key in keys:
         bench.adf.end(key, RunStatus.SUCCEEDED)
@@ -368,14 +374,7 @@ def test_the_timer_fails_for_no_one_wait(bench: Bench) -> None:
 def test_five_hundred_waits_through_an_outage() -> None:
     """S07: Airflow is down for 2 h while 500 runs end: every event is taken, few calls are made, all drain in 2 min."""
     bench = Bench()
-    tasks = [a_task(map_index=index, task_instance_id=f"ti-{index}") for index in range(500)]
-    keys = [RunKey(FACTORY, f"run-of-{index}") for index in range(500)]
-    for task, key in zip(tasks, keys, strict=True):
-        bench.adf.begin(key)
-        bench.airflow.run(task)
-        bench.register(task, key)
-        bench.airflow.park(task)
-    bench.clock.advance(HOUR)
+    tasks, keys = parked_for_long(bench, 500)
     before = bench.airflow.calls["prod"]
     bench.airflow.down["prod"] = UNREACHABLE
     for number, key in enumerate(keys):
