@@ -35,6 +35,12 @@ def get_run(req: func.HttpRequest) -> func.HttpResponse:
     return azure_http.answer(http_api.get_run, req)
 
 
+@app.route("runs/{run_id}/cancel", methods=["POST"])
+def cancel_run(req: func.HttpRequest) -> func.HttpResponse:
+    """Cancel a run."""
+    return azure_http.answer(http_api.cancel_run, req)
+
+
 @app.route("waits", methods=["POST"])
 def register_wait(req: func.HttpRequest) -> func.HttpResponse:
     """Wait for a run that exists."""

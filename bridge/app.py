@@ -172,30 +172,58 @@ class App:
     def _sweep(self, factory: FactoryId) -> bool:
         """Sweep a factory, and deliver at once what that makes due."""
         swept = self._guarded(service.sweep(factory, self.rules), factory.name)
-        if swept is None or not swept.completed:
+        if swept is None or not swept.taken:
             return False
+        self._deliver_found(factory, swept)
+        self._watch(factory)
+        return swept.completed
+
+    def _deliver_found(self, factory: FactoryId, swept: service.Swept) -> None:
+        """Deliver at once what a sweep made due."""
         self.log.info(
-            "factory.swept", factory=factory.arm_id, pages=swept.pages, reads=swept.reads, found=len(swept.due)
+            "factory.swept",
+            factory=factory.arm_id,
+            pages=swept.pages,
+            reads=swept.reads,
+            found=len(swept.due),
+            completed=swept.completed,
         )
         until = self._world.clock.now()
         _parallel(list(swept.due), lambda token: self._deliver_inline(token, until), IN_FLIGHT_PER_TARGET)
-        return True
+
+    def _watch(self, factory: FactoryId) -> None:
+        """Look for tasks that wait no more, where their runs are to be cancelled then."""
+        watched = self._guarded(service.watch(factory, self.rules), factory.name)
+        if watched is not None and watched.looks:
+            self.log.info(
+                "tasks.watched",
+                factory=factory.arm_id,
+                pages=watched.pages,
+                looks=watched.looks,
+                abandoned=watched.abandoned,
+            )
 
     def _tick_target(self, target: str, stop_at: float) -> Ticked:
-        """Attend to a target's due waits, and to those that come due before the next tick, each at its time."""
+        """Attend to a target's due waits, and to those that come due before the next tick, each at its time.
+
+        What gathered while the target was paused is worked off in one go, as far as the time goes.
+        """
         until = self._world.clock.now() + TICK_REACH
         done: list[bool] = []
-        again: datetime | None = None
-        while again is None or self.run(do(SleepUntil(again))):
+        while time.monotonic() < stop_at:
             now = self._world.clock.now()
             breaker = self.store.breaker(service.target_breaker(target))
-            due = decide.to_attend(self.store.due(target, before=now, limit=DUE_AT_ONCE), breaker, now)
-            done += _parallel(
+            shown = self.store.due(target, before=now, limit=DUE_AT_ONCE)
+            due = decide.to_attend(shown, breaker, now)
+            attended = _parallel(
                 [one.token for one in due], lambda token: self._attend(token, stop_at), IN_FLIGHT_PER_TARGET
             )
+            done += attended
+            if any(attended) and (breaker.is_open or len(shown) == DUE_AT_ONCE):
+                continue  # more may be due than this look has shown
             coming = self.store.due(target, before=until, limit=DUE_AT_ONCE)
             again = next((min(one.due_at, now + TICK_LOOK) for one in coming if one.due_at > now), None)
-            if again is None or time.monotonic() >= stop_at:
+            if again is None or not self.run(do(SleepUntil(again))):
                 break
         return Ticked(sum(done), len(done) - sum(done))
 

@@ -27,7 +27,7 @@ from bridge.model import (
     TaskRef,
     Wait,
 )
-from bridge.ports import Accepted, OpenWait, Refusal, RunsPage, Started, TaskView
+from bridge.ports import Accepted, NotRunning, OpenWait, ParkedPage, Refusal, RunsPage, Started, TaskView
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -55,6 +55,11 @@ class Point(StrEnum):
     START_ANSWERED = "start.answered"
     WAIT_EXPIRED = "wait.expired"
     WAIT_WITHDRAWN = "wait.withdrawn"
+    PARKED_LISTED = "watch.parked-listed"
+    TASK_LOOKED_AT = "watch.task-read"
+    WAIT_WATCHED = "watch.saved"
+    RUN_CANCELLED = "run.cancelled"
+    CANCEL_SETTLED = "run.cancel-settled"
     SWEEP_TAKEN = "sweep.taken"
     RUNS_QUERIED = "sweep.runs-queried"
     SWEEP_SAVED = "sweep.saved"
@@ -197,6 +202,14 @@ class CreateRun(Effect[Started | Refusal]):
 
 
 @dataclass(frozen=True, slots=True)
+class CancelRun(Effect[Accepted | NotRunning | Refusal]):
+    """Cancel a run."""
+
+    key: RunKey
+    recursive: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class ReadRun(Effect[RunReading | Refusal]):
     """Read a run from ADF."""
 
@@ -216,6 +229,14 @@ class ReadTask(Effect[TaskView | Refusal]):
     """Read a task instance from Airflow."""
 
     task: TaskRef
+
+
+@dataclass(frozen=True, slots=True)
+class ListParked(Effect[ParkedPage | Refusal]):
+    """List a page of the tasks that are parked on a target."""
+
+    target: str
+    page: int
 
 
 @dataclass(frozen=True, slots=True)

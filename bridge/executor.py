@@ -145,10 +145,14 @@ class Executor:
                 return adf.read_run(key)
             case c.QueryRuns(factory, since, until, continuation):
                 return adf.query_runs(factory, since=since, until=until, continuation=continuation)
+            case c.CancelRun(key, recursive):
+                return adf.cancel_run(key, recursive=recursive)
             case c.ReadFailedActivity(key, reading):
                 return adf.failed_activity(key, reading)
             case c.ReadTask(task):
                 return airflow.read_task(task)
+            case c.ListParked(target, page):
+                return airflow.parked(target, page)
             case c.Resume(task, completion):
                 return airflow.resume(task, completion)
             case _:

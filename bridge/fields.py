@@ -54,6 +54,16 @@ class Fields:
             self.wrong(name, f"has to be from {low} to {high}")
         return value
 
+    def yes_or_no(self, name: str, *, default: bool) -> bool:
+        """Read true or false, which may be missing."""
+        if not self.has(name):
+            return default
+        value = self._get(name)
+        if not isinstance(value, bool):
+            self.wrong(name, f"has to be true or false, not {kind_of(value)}")
+            return default
+        return value
+
     def one_of(self, name: str, words: type[E], *, default: E | None = None) -> E:
         """Read one of an enumeration's words."""
         first = next(iter(words))

@@ -8,14 +8,14 @@ from __future__ import annotations
 import hmac
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bridge import http_requests, service, views
 from bridge.app import App, invalid_health
 from bridge.errors import CallerNotAllowed, ConfigInvalid, FieldError, InvalidFields, NotFound, Problem
-from bridge.model import Verdict, WaitRequest, WaitState
+from bridge.model import FactoryId, RunKey, Verdict, Wait, WaitRequest, WaitState, is_run_id
 from bridge.ports import WaitFilter
 from bridge.telemetry import Log
 
@@ -104,6 +104,33 @@ def get_run(app: App, request: Request) -> Response:
     return Response(200, _dump(document))
 
 
+def cancel_run(app: App, request: Request) -> Response:
+    """`POST /runs/{run_id}/cancel`: cancel a run, and the runs that it started unless told otherwise."""
+    document = http_requests.load_object(request.body or b"{}", most=app.config.max_body_bytes)
+    asked = http_requests.run_cancel(document, app.rules)
+    run_id = request.path["run_id"]
+    if not is_run_id(run_id):
+        raise InvalidFields([FieldError("run_id", "is no run id")])
+    key = RunKey(asked.factory or _only_factory(app, run_id), run_id)
+    _, waits = app.store.run(key)
+    _check_may_cancel(app, waits, request)
+    cancelled = app.run(service.cancel_run(key, app.rules, recursive=asked.recursive))
+    cancel = "accepted" if cancelled.accepted else "not-running"
+    return Response(202, _dump({"run": views.run_document(cancelled.run, app.rules), "cancel": cancel}))
+
+
+def _only_factory(app: App, run_id: str) -> FactoryId:
+    """Return the factory of a run that the bridge knows."""
+    allowed = app.rules.factories.values()
+    known = [run.key.factory for run in app.store.find_runs(run_id) if run.key.factory in allowed]
+    if not known:
+        msg = "The bridge knows no run with this id. Name its `factory`, and it asks Data Factory."
+        raise NotFound(msg)
+    if len(known) > 1:
+        raise InvalidFields([FieldError("factory", "is missing: runs of several factories have this id")])
+    return known[0]
+
+
 def post_wait(app: App, request: Request) -> Response:
     """`POST /waits`: wait for a run that exists."""
     document = http_requests.load_object(request.body, most=app.config.max_body_bytes)
@@ -173,12 +200,25 @@ def _health(app: App, request: Request) -> Response:
 
 
 def _check_caller(app: App, wait: WaitRequest, request: Request) -> None:
-    """A target with a caller secret takes waits only from callers that send it. Compared in constant time."""
-    expected = app.config.targets[wait.task.target].caller_secret
-    given = request.headers.get(CALLER_HEADER, "")
-    if expected and not hmac.compare_digest(expected.reveal().encode(), given.encode()):
+    """A target with a caller secret takes waits only from callers that send it."""
+    if not _speaks_for(app, wait.task.target, request):
         msg = f"Send this target's secret in the header {CALLER_HEADER} (`caller_secret` in Airflow's connection)."
         raise CallerNotAllowed(msg)
+
+
+def _check_may_cancel(app: App, waits: Sequence[Wait], request: Request) -> None:
+    """A run that tasks wait for is cancelled only by a caller that may speak for one of their targets."""
+    targets = {wait.task.target for wait in waits if not wait.state.is_final} & set(app.config.targets)
+    if targets and not any(_speaks_for(app, target, request) for target in sorted(targets)):
+        msg = f"Tasks wait for this run. Send the secret of their target in the header {CALLER_HEADER}."
+        raise CallerNotAllowed(msg)
+
+
+def _speaks_for(app: App, target: str, request: Request) -> bool:
+    """Whether a caller sent a target's secret, if it has one. Compared in constant time."""
+    expected = app.config.targets[target].caller_secret
+    given = request.headers.get(CALLER_HEADER, "")
+    return not expected or hmac.compare_digest(expected.reveal().encode(), given.encode())
 
 
 def _word(request: Request, name: str, words: type[Any]) -> Any:  # noqa: ANN401 - the enumeration's member

@@ -45,6 +45,14 @@ class RunWait:
     wait: WaitRequest
 
 
+@dataclass(frozen=True, slots=True)
+class RunCancel:
+    """A request to cancel a run; without a factory, of a run that the bridge knows."""
+
+    factory: FactoryId | None
+    recursive: bool
+
+
 def load_object(body: bytes, *, most: int) -> dict[str, Any]:
     """Parse a body that has to be a JSON object; its size is checked before it is parsed."""
     if len(body) > most:
@@ -137,6 +145,16 @@ def run_wait(document: Mapping[str, Any], rules: Rules) -> RunWait:
     fields.finish()
     _check_target(wait, rules)
     return RunWait(RunKey(allowed_factory(factory_text, rules), run_id), wait)
+
+
+def run_cancel(document: Mapping[str, Any], rules: Rules) -> RunCancel:
+    """Read the body of `POST /runs/{run_id}/cancel`."""
+    fields = Fields(document)
+    factory_text = fields.optional_text("factory", most=500)
+    recursive = fields.yes_or_no("recursive", default=True)
+    fields.no_others()
+    fields.finish()
+    return RunCancel(allowed_factory(factory_text, rules) if factory_text else None, recursive)
 
 
 def body_hash(document: Mapping[str, Any]) -> str:

@@ -294,10 +294,17 @@ class Wait:
     seen_waiting_at: datetime | None = None
     missing_since: datetime | None = None
     sent_at: datetime | None = None
+    abandoned_at: datetime | None = None  # when a read of the task first showed that nobody waits
+    cancels: bool = False  # the run is to be cancelled, and was not yet
     completion: Completion | None = None
     timeline: tuple[TimelineEntry, ...] = ()
     news: int = 0  # how many of the newest lines are not stored yet
     version: str = ""
+
+    @property
+    def watched(self) -> TaskRef | None:
+        """The task that has to be looked at while the run goes on: its run is cancelled when nobody waits any more."""
+        return self.task if self.on_abandon is OnAbandon.CANCEL and self.mode is Mode.RESUME else None
 
     def told(self, at: datetime, what: str, detail: str = "") -> Wait:
         """Return the wait with one more line in its story, unless that is its last line already.

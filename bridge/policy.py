@@ -39,6 +39,12 @@ MISSING_GRACE: Final = timedelta(minutes=10)
 # After its deadline a completion is still offered for this long, then the wait closes as expired.
 DELIVERY_GRACE: Final = timedelta(hours=1)
 
+# Two reads of a task this far apart have to show that its try is over before its run is cancelled.
+ABANDONED_AFTER: Final = timedelta(seconds=60)
+# One look for abandoned tasks of a target: pages of its parked tasks, then tasks by themselves, the rest next time.
+PARKED_PAGES: Final = 10  # of 100 tasks
+LOOKS_AT_ONCE: Final = 50
+
 # No run that somebody waits for goes unread for longer, whatever the sweeps show.
 UNREAD_AT_MOST: Final = timedelta(hours=1)
 # Events for one run cause at most one read of ADF in this time, which doubles with every read; the timer does the rest.

@@ -86,6 +86,31 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class NotRunning:
+    """ADF's answer to a cancel: the run has ended, or ends already."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedTask:
+    """A task instance that is parked, as a listing shows it."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+    task_instance_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedPage:
+    """A page of the tasks that are parked on a target; the listing may change between two pages."""
+
+    tasks: Sequence[ParkedTask]
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RunsPage:
     """A page of the runs that changed in a window, by run id; `told_at` is the time by ADF's own clock, if it told."""
 
@@ -131,6 +156,10 @@ class Adf(Protocol):
         """Read a page of the runs that changed between two times by ADF's clock."""
         ...
 
+    def cancel_run(self, key: RunKey, *, recursive: bool) -> Accepted | NotRunning | Refusal:
+        """Cancel a run; `recursive` with the runs that it started."""
+        ...
+
     def failed_activity(self, key: RunKey, run: RunReading) -> FailedActivity | None:
         """Read which activity made a run fail; None when ADF does not say or cannot be asked."""
         ...
@@ -149,6 +178,10 @@ class Airflow(Protocol):
 
     def resume(self, task: TaskRef, completion: Completion) -> Accepted | Refusal:
         """Answer the parked task with a completion."""
+        ...
+
+    def parked(self, target: str, page: int) -> ParkedPage | Refusal:
+        """List the tasks that are parked, 100 to a page; the first page is 0."""
         ...
 
     def check(self, target: str) -> Refusal | None:
@@ -176,11 +209,12 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class OpenWait:
-    """A hint to a wait whose run goes on."""
+    """A hint to a wait whose run goes on; `watched` is its task when that has to be looked at meanwhile."""
 
     token: str
     run_id: str
     registered_at: datetime
+    watched: TaskRef | None = None
 
 
 class Store(Protocol):

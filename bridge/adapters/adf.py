@@ -25,7 +25,7 @@ from bridge.adapters.connecting import was_never_sent
 from bridge.adapters.credentials import FixedToken, azure_credential
 from bridge.config import Secret
 from bridge.model import FactoryId, FailedActivity, JsonObject, RunKey, RunReading, RunStatus, is_run_id
-from bridge.ports import Refusal, RefusalKind, RunsPage, Started
+from bridge.ports import Accepted, NotRunning, Refusal, RefusalKind, RunsPage, Started
 
 T = TypeVar("T")
 
@@ -51,6 +51,7 @@ _KINDS: Final = {
 _CLIENT_ERRORS: Final = range(400, 500)
 _HISTORY: Final = timedelta(days=45)
 _DETAIL_CHARS: Final = 500
+_NOT_RUNNING: Final = "PipelineRunNotRunning"
 
 
 class DataFactory:
@@ -76,6 +77,29 @@ class DataFactory:
             if not is_run_id(answer.run_id):
                 raise ValueError(answer.run_id)
             return Started(answer.run_id)
+
+        return _asked(ask)
+
+    def cancel_run(self, key: RunKey, *, recursive: bool) -> Accepted | NotRunning | Refusal:
+        """Cancel the run. That it does not run is ADF's answer, not an error.
+
+        https://learn.microsoft.com/rest/api/datafactory/pipeline-runs/cancel
+        """
+
+        def ask() -> Accepted | NotRunning:
+            try:
+                self._client(key.factory).pipeline_runs.cancel(
+                    resource_group_name=key.factory.resource_group,
+                    factory_name=key.factory.name,
+                    run_id=key.run_id,
+                    is_recursive=recursive,
+                    **_ONCE,
+                )
+            except HttpResponseError as error:
+                if error.error is not None and error.error.code == _NOT_RUNNING:
+                    return NotRunning()
+                raise
+            return Accepted()
 
         return _asked(ask)
 

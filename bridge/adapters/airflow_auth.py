@@ -80,6 +80,8 @@ class BasicAuth(AuthBase):
 class PasswordAuth(AuthBase):
     """A JWT for user name and password from `POST /auth/token`, cached for the process and renewed when refused.
 
+    One thread signs in for all. A sign-in that fails fails for those that waited for it, too: were each to try after
+    the other, a target that does not answer would hold the last of them for minutes.
     https://airflow.apache.org/docs/apache-airflow/stable/security/api.html
     """
 
@@ -88,11 +90,15 @@ class PasswordAuth(AuthBase):
         self._session = session
         self._lock = threading.Lock()
         self._token: str | None = None
+        self._refusal: Refusal | None = None  # the last one
         self._used = threading.local()
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Sign a request, having signed in if need be."""
+        before = self._refusal
         with self._lock:
+            if self._token is None and self._refusal is not None and self._refusal is not before:
+                raise SignInRefused(self._refusal)
             if self._token is None:
                 self._token = self._sign_in()
             self._used.token = self._token
@@ -107,6 +113,13 @@ class PasswordAuth(AuthBase):
         return True
 
     def _sign_in(self) -> str:
+        try:
+            return self._fetch_token()
+        except SignInRefused as refused:
+            self._refusal = refused.refusal
+            raise
+
+    def _fetch_token(self) -> str:
         body = {"username": self._target.username, "password": self._target.password.reveal()}
         try:
             response = self._session.post(

@@ -20,7 +20,7 @@ from bridge.adapters.airflow_auth import Auth, SignInRefused, auth_for
 from bridge.adapters.connecting import was_never_sent
 from bridge.config import Target
 from bridge.model import Completion, TaskRef
-from bridge.ports import Accepted, Answer, Refusal, RefusalKind, TaskView
+from bridge.ports import Accepted, Answer, ParkedPage, ParkedTask, Refusal, RefusalKind, TaskView
 
 _TIMEOUT: Final = (3.05, 5.0)  # to connect, to read: seconds
 _OK: Final = range(200, 300)
@@ -31,6 +31,7 @@ _UNAUTHENTICATED: Final = 401
 _FORBIDDEN: Final = 403
 _UNAVAILABLE: Final = 503
 _DETAIL_CHARS: Final = 200
+_PAGE: Final = 100  # the most that Airflow shows at once: `[api] maximum_page_limit`
 _KINDS: Final = {
     401: RefusalKind.UNAUTHENTICATED,
     403: RefusalKind.FORBIDDEN,
@@ -65,6 +66,17 @@ class AirflowRest:
         body = {"chosen_options": [completion.status.value], "params_input": views.completion_document(completion)}
         reply = self._connections[task.target].call("PATCH", f"{_path(task)}/hitlDetails", body)
         return reply if isinstance(reply, Refusal) else Accepted()
+
+    def parked(self, target: str, page: int) -> ParkedPage | Refusal:
+        """GET a page of the answers of tasks that are parked; it needs no other permission than the fence."""
+        query = f"?state=awaiting_input&order_by=ti_id&limit={_PAGE}&offset={page * _PAGE}"
+        listed = self._connections[target].call("GET", f"/api/v2/dags/~/dagRuns/~/hitlDetails{query}")
+        if isinstance(listed, Refusal):
+            return listed
+        details, total = listed.get("hitl_details"), listed.get("total_entries")
+        shown = details if isinstance(details, list) else []
+        tasks = [_parked(_object(_object(one).get("task_instance"))) for one in shown]
+        return ParkedPage(tasks, more=isinstance(total, int) and bool(shown) and page * _PAGE + len(shown) < total)
 
     def check(self, target: str) -> Refusal | None:
         """GET a list that needs the sign-in and the permission to see waiting tasks."""
@@ -161,6 +173,19 @@ def _view(instance: Mapping[str, Any], answer: Answer | None) -> TaskView:
         task_instance_id=identity if isinstance(identity, str) else None,
         ended_at=_time(instance.get("end_date")),
         answer=answer,
+    )
+
+
+def _parked(instance: Mapping[str, Any]) -> ParkedTask:
+    view = _view(instance, None)
+    index = instance.get("map_index")
+    return ParkedTask(
+        dag_id=str(instance.get("dag_id")),
+        run_id=str(instance.get("dag_run_id")),
+        task_id=str(instance.get("task_id")),
+        map_index=index if isinstance(index, int) else -1,
+        try_number=view.try_number,
+        task_instance_id=view.task_instance_id,
     )
 
 

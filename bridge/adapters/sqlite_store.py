@@ -21,7 +21,19 @@ import msgspec
 
 from bridge.adapters.rows import SCHEMA, decode, encode, is_over, stored
 from bridge.errors import StoreConflict, StoreUnavailable
-from bridge.model import Breaker, EventRecord, FactoryId, Run, RunKey, StartRequest, Sweep, Verdict, Wait, WaitState
+from bridge.model import (
+    Breaker,
+    EventRecord,
+    FactoryId,
+    Run,
+    RunKey,
+    StartRequest,
+    Sweep,
+    TaskRef,
+    Verdict,
+    Wait,
+    WaitState,
+)
 from bridge.ports import Due, OpenWait, WaitFilter
 
 _BUSY_SECONDS: Final = 5.0
@@ -120,11 +132,14 @@ class SqliteStore:
         """Return a factory's open waits, the oldest first."""
         with self._transaction("DEFERRED") as db:
             found = db.execute(
-                "SELECT token, run_id, registered_at FROM waits WHERE factory = ? AND state = 'open' "
-                "ORDER BY registered_at LIMIT ?",
+                "SELECT token, run_id, registered_at, "
+                "CASE json_extract(row, '$.on_abandon') WHEN 'cancel' THEN row END "
+                "FROM waits WHERE factory = ? AND state = 'open' ORDER BY registered_at LIMIT ?",
                 (factory.key, limit),
             ).fetchall()
-        return [OpenWait(token, run_id, datetime.fromtimestamp(at, UTC)) for token, run_id, at in found]
+        return [
+            OpenWait(token, run_id, datetime.fromtimestamp(at, UTC), _watched(row)) for token, run_id, at, row in found
+        ]
 
     def waits(self, which: WaitFilter, *, limit: int, cursor: str | None) -> tuple[Sequence[Wait], str | None]:
         """Return a page of waits. The cursor is the place of the last one shown."""
@@ -381,6 +396,10 @@ def _put_wait(db: sqlite3.Connection, wait: Wait) -> None:
         ),
         key=(wait.token,),
     )
+
+
+def _watched(row: str | None) -> TaskRef | None:
+    return decode(row, Wait, version="").watched if row is not None else None
 
 
 def _compare_and_set(

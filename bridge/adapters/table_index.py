@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+import msgspec
+
 from bridge.adapters import table_keys as keys
 from bridge.adapters.table_access import Table, Write
 from bridge.adapters.table_entity import Entity, etag_of
@@ -55,7 +57,10 @@ def due_hint(wait: Wait, due_key: str) -> Hint:
 def open_hint(wait: Wait, open_key: str) -> Hint:
     """Return a wait's place among the open waits of its factory."""
     partition = keys.OPEN + keys.name(wait.key.factory.key)
-    return Hint(partition, open_key, keys.run_partition(wait.key), {"token": wait.token, "run_id": wait.key.run_id})
+    facts = {"token": wait.token, "run_id": wait.key.run_id}
+    if wait.watched is not None:
+        facts["watched"] = msgspec.json.encode(wait.watched).decode()
+    return Hint(partition, open_key, keys.run_partition(wait.key), facts)
 
 
 def run_hint(key: RunKey) -> Hint:

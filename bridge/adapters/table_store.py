@@ -14,7 +14,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -39,7 +39,19 @@ from bridge.adapters.table_entity import (
 from bridge.adapters.table_index import Index
 from bridge.adapters.table_plan import plan
 from bridge.adapters.table_upkeep import Upkeep
-from bridge.model import Breaker, EventRecord, FactoryId, Run, RunKey, StartRequest, Sweep, Verdict, Wait, WaitState
+from bridge.model import (
+    Breaker,
+    EventRecord,
+    FactoryId,
+    Run,
+    RunKey,
+    StartRequest,
+    Sweep,
+    TaskRef,
+    Verdict,
+    Wait,
+    WaitState,
+)
 from bridge.ports import Due, OpenWait, WaitFilter
 
 if TYPE_CHECKING:
@@ -59,6 +71,10 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def _new_id() -> str:
+    return secrets.token_hex(16)
+
+
 class TableStore:
     """The port `Store` on Table Storage. Cheap to make; the table is made at the first use if it is missing.
 
@@ -75,9 +91,12 @@ class TableStore:
         grace: timedelta = _GRACE,
         events_kept: int = _EVENTS_KEPT,
         prune_every: int = _PRUNE_EVERY,
+        readers: Executor | None = None,
+        new_id: Callable[[], str] = _new_id,
     ) -> None:
         self._table = Table(client)
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="table")
+        self._readers = readers or ThreadPoolExecutor(_READERS, thread_name_prefix="table")
+        self._new_id = new_id
         self._index = Index(self._table, now=now, grace=grace, reach=reach)
         self._upkeep = Upkeep(self._table, self._index, self._readers, reach=reach, events_kept=events_kept)
         self._retention = retention
@@ -135,7 +154,7 @@ class TableStore:
 
     def put(self, run: Run | None, waits: Sequence[Wait]) -> tuple[Run | None, tuple[Wait, ...]]:
         """Write a run's row and waits' rows: hints that come, the rows in one transaction, hints that go."""
-        write = secrets.token_hex(16)
+        write = self._new_id()
         planned = [plan(wait, write) for wait in waits]
         rows: list[Write] = []
         if run is not None:
@@ -198,7 +217,7 @@ class TableStore:
                     self._index.denied(hint)
                     continue
                 self._remember(hint["token"], hint["to"])
-                found.append(OpenWait(hint["token"], hint["run_id"], keys.moment_of(hint["RowKey"])))
+                found.append(OpenWait(hint["token"], hint["run_id"], keys.moment_of(hint["RowKey"]), _watched(hint)))
                 if len(found) == limit:
                     return found
         return found
@@ -262,7 +281,7 @@ class TableStore:
 
     def save_request(self, record: StartRequest) -> StartRequest:
         """Write the record of a trigger request."""
-        entity = request_entity(record, write=secrets.token_hex(16))
+        entity = request_entity(record, write=self._new_id())
         (etag,) = self._table.write([Write(entity, Seen.of(record.version).etag)])
         return stored(record, version=Seen(etag).version)
 
@@ -275,7 +294,7 @@ class TableStore:
 
     def record_event(self, record: EventRecord) -> None:
         """Write into the list of events; now and then, drop what is too old or too much."""
-        latest_first = f"{10**19 - time.time_ns():019d}{secrets.token_hex(4)}"
+        latest_first = f"{10**19 - time.time_ns():019d}{self._new_id()[:8]}"
         entity = {
             "PartitionKey": keys.EVENTS + keys.newest_day_first(record.received_at),
             "RowKey": f"{keys.newest_first(record.received_at)};{latest_first}",
@@ -309,7 +328,7 @@ class TableStore:
 
     def save_breaker(self, breaker: Breaker) -> Breaker:
         """Write a breaker's row."""
-        entity = breaker_entity(breaker, write=secrets.token_hex(16))
+        entity = breaker_entity(breaker, write=self._new_id())
         (etag,) = self._table.write([Write(entity, Seen.of(breaker.version).etag)])
         return stored(breaker, version=Seen(etag).version)
 
@@ -328,7 +347,7 @@ class TableStore:
 
     def save_sweep(self, sweep: Sweep) -> Sweep:
         """Write how far a factory was swept."""
-        entity = sweep_entity(sweep, write=secrets.token_hex(16))
+        entity = sweep_entity(sweep, write=self._new_id())
         (etag,) = self._table.write([Write(entity, Seen.of(sweep.version).etag)])
         return stored(sweep, version=Seen(etag).version)
 
@@ -346,6 +365,11 @@ class TableStore:
         """Write and read a row."""
         self._table.upsert({"PartitionKey": keys.UPKEEP, "RowKey": "check", "at": keys.moment(self._now())})
         self._table.get(keys.UPKEEP, "check")
+
+
+def _watched(hint: Entity) -> TaskRef | None:
+    task = hint.get("watched")
+    return msgspec.json.decode(task, type=TaskRef) if task is not None else None
 
 
 def _fits(wait: Wait, which: WaitFilter) -> bool:

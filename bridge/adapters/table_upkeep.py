@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from datetime import datetime
 from typing import Final
 
@@ -27,7 +27,7 @@ class Upkeep:
         self,
         table: Table,
         hints: Index,
-        readers: ThreadPoolExecutor,
+        readers: Executor,
         *,
         reach: Callable[[str], None],
         events_kept: int,

@@ -80,12 +80,15 @@ def _timeline(wait: Document) -> Iterator[str]:
 
 def _next(wait: Document, now: datetime) -> str:
     state = wait["state"]
-    if (reason := REASONS.get(state)) is not None:
+    cancelling = state != WaitState.INLINE and wait["due_at"] is not None
+    if (reason := REASONS.get(state)) is not None and not cancelling:
         return f"Nothing more will happen: {reason}."
     if state not in STATES or wait["due_at"] is None:
         return "What happens next is unknown here."
     due_at = _time(wait["due_at"])
     when = f"at {_clock(due_at)}" if due_at > now else "as soon as the timer fires"
+    if state in REASONS:
+        return f"The run, for which nobody waits any more, is to be cancelled: tried again {when}."
     if state == WaitState.OPEN:
         return f"The bridge waits for the run's end: by an event, by a sweep, or by reading the run {when}."
     match wait["timeline"][-1]["what"] if wait["timeline"] else "":

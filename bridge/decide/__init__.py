@@ -9,12 +9,22 @@ Nothing here does I/O, sleeps or reads a clock. The numbers are in `bridge.polic
 | `registering` | what registering a wait comes to, and withdrawing it |
 | `starting` | what a trigger request comes to: at most one createRun for a key |
 | `delivery` | the fence, and every answer of Airflow: when a parked task is answered, and what came of it |
+| `abandoning` | whether a run is waited for any more, and what becomes of it when it is not |
 | `sweeping` | what a sweep of a factory looks at |
 | `breakers` | who may be called: the pause of a target or a factory, its probe, its end |
 """
 
 from __future__ import annotations
 
+from bridge.decide.abandoning import (
+    keeps_running,
+    let_run,
+    nominated,
+    on_cancel,
+    on_look,
+    tell_of_cancel,
+    watched,
+)
 from bridge.decide.breakers import (
     ABOUT_ONE_THING,
     TROUBLE_OPENS_AFTER,
@@ -104,8 +114,13 @@ __all__ = [
     "is_past_deadline",
     "is_sweep_due",
     "judge_event",
+    "keeps_running",
+    "let_run",
     "may_call",
     "news",
+    "nominated",
+    "on_cancel",
+    "on_look",
     "on_refusal",
     "on_task",
     "plan_sweep",
@@ -115,8 +130,10 @@ __all__ = [
     "sooner",
     "take_inline",
     "take_sweep",
+    "tell_of_cancel",
     "to_attend",
     "unknown_outcome",
     "verdict_of",
+    "watched",
     "withdraw",
 ]

@@ -55,8 +55,8 @@ def on_task(wait: Wait, seen: TaskView | Refusal, now: datetime, rules: Rules, j
     if isinstance(seen, Refusal):
         return _refused(wait, seen, now, jitter)
     found = replace(wait, missing_since=None)
-    if (over := _over(found, seen, now)) is not None:
-        return Settle(over)
+    if (closed := over(found, seen, now)) is not None:
+        return Settle(closed)
     if seen.state != PARKED:
         return Settle(_not_parked(found, seen, now))
     return _parked(found, now, rules)
@@ -70,8 +70,8 @@ def after_reply(
         return _refused(wait, seen, now, jitter)
     if (moved := _other_try(wait, seen)) is not None:
         return Settle(_close(wait, WaitState.STALE, now, f"while it was answered, {moved}"))
-    if (over := _over(wait, seen, now)) is not None:
-        return Settle(over)
+    if (closed := over(wait, seen, now)) is not None:
+        return Settle(closed)
     if isinstance(reply, Accepted) and seen.state != PARKED:
         return Settle(_close(wait, WaitState.DELIVERED, now, f"resumed; the task is {seen.state or 'scheduled'}"))
     # An older try's answer stands there: the task will find that it is not its own, and park again.
@@ -85,7 +85,7 @@ def on_refusal(wait: Wait, refusal: Refusal, now: datetime, jitter: float) -> Se
     return _refused(wait, refusal, now, jitter)
 
 
-def _over(wait: Wait, seen: TaskView, now: datetime) -> Wait | None:
+def over(wait: Wait, seen: TaskView, now: datetime) -> Wait | None:
     """Return the wait closed, if this try of the task waits no more: resumed by us, by a person, or gone on."""
     answer = seen.answer
     if answer is not None and answer.token == wait.token and seen.state != PARKED:
@@ -190,4 +190,5 @@ def _close(wait: Wait, state: WaitState, now: datetime, detail: str) -> Wait:
     """Return the wait in a final state; one that was answered inline stays so unless it had to be delivered."""
     if wait.state is WaitState.INLINE and state is not WaitState.DELIVERED:
         return replace(wait, due_at=None)
-    return replace(wait.told(now, state.value, detail), state=state, due_at=None)
+    # A run that is to be cancelled still is attended to until that is done.
+    return replace(wait.told(now, state.value, detail), state=state, due_at=now if wait.cancels else None)

@@ -11,6 +11,7 @@ from bridge import policy
 from bridge.decide.breakers import ABOUT_ONE_THING
 from bridge.model import (
     Completion,
+    OnAbandon,
     Outcome,
     Run,
     RunKey,
@@ -120,8 +121,9 @@ def expire(wait: Wait, run: Run | None, now: datetime) -> Wait:
         known = run or Run(key=wait.key)
         last = known.status or "unknown"
         message = f"The run did not end before {wait.deadline:%Y-%m-%d %H:%M:%SZ}; its last known status is {last}."
-        return become_due(wait, _completion(wait.token, known, Outcome.EXPIRED, message), now)
+        cancels = wait.on_abandon is OnAbandon.CANCEL
+        return replace(become_due(wait, _completion(wait.token, known, Outcome.EXPIRED, message), now), cancels=cancels)
     if wait.state is WaitState.INLINE:
         return replace(wait, due_at=None)
     told = wait.told(now, "expired", "the completion could not be delivered in time")
-    return replace(told, state=WaitState.EXPIRED, due_at=None)
+    return replace(told, state=WaitState.EXPIRED, due_at=now if wait.cancels else None)

@@ -6,7 +6,9 @@ generator of commands (`bridge.commands`); it performs nothing itself.
 
 from __future__ import annotations
 
+from bridge.service.abandoning import Watched, watch
 from bridge.service.breakers import factory_breaker, target_breaker
+from bridge.service.cancelling import Cancelled, cancel_abandoned, cancel_run
 from bridge.service.checking import Checked, check_run
 from bridge.service.delivering import attend, deliver
 from bridge.service.receiving import Received, receive
@@ -15,12 +17,16 @@ from bridge.service.starting import StartAnswer, start_run
 from bridge.service.sweeping import Swept, sweep
 
 __all__ = [
+    "Cancelled",
     "Checked",
     "Received",
     "Registered",
     "StartAnswer",
     "Swept",
+    "Watched",
     "attend",
+    "cancel_abandoned",
+    "cancel_run",
     "check_run",
     "deliver",
     "factory_breaker",
@@ -29,5 +35,6 @@ __all__ = [
     "start_run",
     "sweep",
     "target_breaker",
+    "watch",
     "withdraw",
 ]

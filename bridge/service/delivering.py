@@ -24,19 +24,27 @@ from bridge.model import (
 )
 from bridge.policy import Rules
 from bridge.ports import Refusal
+from bridge.service.abandoning import look
 from bridge.service.breakers import enter, leave, target_breaker
+from bridge.service.cancelling import cancel_abandoned
 from bridge.service.checking import check_run
 
 
 def attend(token: str, rules: Rules) -> UseCase[bool]:
-    """Do what is due for a wait: ask ADF again, give up at the deadline, or deliver. False when nothing was due."""
+    """Do what is due for a wait: ask ADF again, give up at the deadline, deliver, or cancel what nobody waits for.
+
+    False when nothing was due.
+    """
     wait = yield from do(FindWait(token))
     now = yield from do(Now())
     if wait is None or wait.due_at is None or wait.due_at > now:
         return False
     if wait.state is WaitState.OPEN:
         yield from check_run(wait.key, rules)
+        if wait.abandoned_at is not None:
+            yield from look(token, wait.task)
     yield from deliver(token, rules)
+    yield from cancel_abandoned(token, rules)
     return True
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bridge import decide, policy
 from bridge.commands import ListOpen, LoadSweep, Now, Point, QueryRuns, SaveSweep, UseCase, do
@@ -16,12 +16,16 @@ from bridge.service.checking import check_run, explain, settle_run
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep did: pages and single runs read, the waits that it made due, whether it covered all it should."""
+    """What a sweep did: pages and single runs read, the waits that it made due, whether it covered all it should.
+
+    `taken` when the interval was this instance's to sweep, however that went.
+    """
 
     pages: int = 0
     reads: int = 0
     due: tuple[str, ...] = ()
     completed: bool = False
+    taken: bool = False
 
 
 def sweep(factory: FactoryId, rules: Rules) -> UseCase[Swept]:
@@ -46,7 +50,7 @@ def sweep(factory: FactoryId, rules: Rules) -> UseCase[Swept]:
             yield from do(SaveSweep(after, point=Point.SWEEP_SAVED))
     except StoreConflict:
         return Swept()  # another instance sweeps this factory
-    return swept
+    return replace(swept, taken=True)
 
 
 def _by_pages(factory: FactoryId, plan: decide.SweepPlan, rules: Rules) -> UseCase[tuple[Swept, RunsPage | None]]:

@@ -15,6 +15,7 @@ from tests.component.hosted_bridge import REPOSITORY, Bridge
 _HTTP = {
     "trigger_run": ("POST", "runs"),
     "get_run": ("GET", "runs/{run_id}"),
+    "cancel_run": ("POST", "runs/{run_id}/cancel"),
     "register_wait": ("POST", "waits"),
     "list_waits": ("GET", "waits"),
     "get_wait": ("GET", "waits/{token}"),

@@ -372,6 +372,15 @@ def test_the_oldest_open_waits_come_first(store: Store) -> None:
     assert expected[:2] == list(store.open_waits(FACTORY, limit=2))
 
 
+def test_open_waits_tell_whom_to_look_after(store: Store) -> None:
+    """S14: where the run is to be cancelled when nobody waits, an open wait tells its task; after a repair as well."""
+    task = a_task(dag_id="größe/💥", task_id="load %2F", nonce="watched")
+    put_wait(store, nonce="left")
+    store.put(None, [a_wait(task, on_abandon=OnAbandon.CANCEL, registered_at=START + SECOND)])
+    store.repair()
+    assert [None, task] == [one.watched for one in store.open_waits(FACTORY, limit=9)]
+
+
 def test_a_wait_that_is_due_is_open_no_more(store: Store) -> None:
     """S27: a wait leaves the list of the open ones when its completion is decided."""
     wait = put_wait(store)

@@ -111,6 +111,10 @@ class DagRun:
         """The so-manieth run, once it is there."""
         return self.stack.until(self.adf_runs, f"run {number}")[number - 1]
 
+    def until_run(self, status: str, number: int = 1) -> None:
+        """Wait until the so-manieth run has this status."""
+        self.stack.until(lambda: self.adf_run(number)["status"] == status, f"run {number} to be {status}")
+
     def end_run(self, status: str, number: int = 1, **why: str) -> str:
         """End the so-manieth run, and return its id."""
         run = self.adf_run(number)

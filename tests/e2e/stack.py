@@ -20,7 +20,16 @@ PATIENCE = timedelta(seconds=90)
 
 _FOLDER = Path(__file__).resolve().parent
 _VENV = _FOLDER.parents[1] / ".venv-airflow-3.3"
-_DAGS = ("brief_load", "gated_load", "held_load", "impatient_load", "mapped_load", "retried_load", "skippable_load")
+_DAGS = (
+    "brief_load",
+    "gated_load",
+    "guarded_load",
+    "held_load",
+    "impatient_load",
+    "mapped_load",
+    "retried_load",
+    "skippable_load",
+)
 _TIMEOUT_SECONDS = 30
 
 Json = dict[str, Any]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from bridge.model import FactoryId, FailedActivity, JsonObject, RunKey, RunReading, RunStatus
-from bridge.ports import Refusal, RefusalKind, RunsPage, Started
+from bridge.ports import Accepted, NotRunning, Refusal, RefusalKind, RunsPage, Started
 from tests.fakes.clock import VirtualClock
 
 
@@ -40,6 +40,8 @@ class FakeAdf:
     activity_reads: Counter[RunKey] = field(default_factory=Counter)
     create_script: deque[Refusal | Lost] = field(default_factory=deque)
     read_script: deque[Refusal] = field(default_factory=deque)
+    cancels: list[tuple[RunKey, bool]] = field(default_factory=list)
+    cancel_script: deque[Refusal | Lost] = field(default_factory=deque)
     queries: list[tuple[datetime, datetime, str | None]] = field(default_factory=list)
     query_script: deque[Refusal] = field(default_factory=deque)
     page_size: int = 100
@@ -69,6 +71,20 @@ class FakeAdf:
         run_id = f"run-{len(self.creates)}"
         self.begin(RunKey(factory, run_id), pipeline=pipeline)
         return step.refusal if isinstance(step, Lost) else Started(run_id)
+
+    def cancel_run(self, key: RunKey, *, recursive: bool) -> Accepted | NotRunning | Refusal:
+        """Cancel a run; one that has ended is not running."""
+        self.cancels.append((key, recursive))
+        step = self.cancel_script.popleft() if self.cancel_script else self.down
+        if isinstance(step, Refusal):
+            return step
+        run = self.runs.get(key)
+        if run is None:
+            return Refusal(RefusalKind.NOT_FOUND, "ADF answered 404")
+        if run.status not in (RunStatus.QUEUED, RunStatus.IN_PROGRESS):
+            return NotRunning()
+        self.end(key, RunStatus.CANCELLED)
+        return step.refusal if isinstance(step, Lost) else Accepted()
 
     def read_run(self, key: RunKey) -> RunReading | Refusal:
         """Read a run."""

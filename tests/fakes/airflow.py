@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from bridge.model import Completion, TaskRef
-from bridge.ports import Accepted, Answer, Refusal, RefusalKind, TaskView
+from bridge.ports import Accepted, Answer, ParkedPage, ParkedTask, Refusal, RefusalKind, TaskView
 from tests.fakes.adf import Lost
 from tests.fakes.clock import VirtualClock
 
@@ -54,6 +54,8 @@ class FakeAirflow:
     calls: Counter[str] = field(default_factory=Counter)
     reads: Counter[Place] = field(default_factory=Counter)
     patches: Counter[Place] = field(default_factory=Counter)
+    lists: Counter[str] = field(default_factory=Counter)
+    page_size: int = 100
     resumed: Counter[str | None] = field(default_factory=Counter)
     too_early: list[str | None] = field(default_factory=list)
     told: dict[str | None, list[Completion]] = field(default_factory=dict)
@@ -135,6 +137,21 @@ class FakeAirflow:
             if refusal is not None:
                 return refusal
             return step.refusal if step is not None else Accepted()
+
+    def parked(self, target: str, page: int) -> ParkedPage | Refusal:
+        """List the parked tasks."""
+        with self.lock:
+            self.calls[target] += 1
+            self.lists[target] += 1
+            if (refusal := self.down.get(target)) is not None:
+                return refusal
+            shown = [
+                ParkedTask(place[1], place[2], place[3], place[4], one.try_number, one.id)
+                for place, one in self.instances.items()
+                if place[0] == target and one.state == PARKED
+            ]
+        start = page * self.page_size
+        return ParkedPage(shown[start : start + self.page_size], more=len(shown) > start + self.page_size)
 
     def check(self, target: str) -> Refusal | None:
         """Say whether a target is up."""

@@ -90,7 +90,7 @@ class MemoryStore:
         with self._lock:
             found = [one for one in self._waits.values() if one.key.factory == factory]
         still = sorted((one for one in found if one.state is WaitState.OPEN), key=_age)
-        return [OpenWait(one.token, one.key.run_id, one.registered_at) for one in still[:limit]]
+        return [OpenWait(one.token, one.key.run_id, one.registered_at, one.watched) for one in still[:limit]]
 
     def sweep(self, factory: FactoryId) -> Sweep:
         """Return how far a factory was swept."""

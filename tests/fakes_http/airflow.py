@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from aiohttp import web
 
@@ -58,6 +58,9 @@ class Trouble:
     meanwhile: Callable[[], None] | None = None
 
 
+_NO_TROUBLE = Trouble("", "")
+
+
 class _Answer(Exception):  # noqa: N818 - it ends the handling of a request, whatever it says
     def __init__(self, status: int, body: Any) -> None:
         super().__init__(status)
@@ -65,7 +68,11 @@ class _Answer(Exception):  # noqa: N818 - it ends the handling of a request, wha
 
 
 class FakeAirflow:
-    """One deployment. `role` is `user`, who may answer tasks, or `viewer`, who may look."""
+    """One deployment. `role` is `user`, who may answer tasks, or `viewer`, who may look.
+
+    `on_arrival` is called with each request before it takes effect, `on_effect` with it and its status after that,
+    while its answer is still withheld.
+    """
 
     def __init__(self, name: str, password: str) -> None:
         self.name = name
@@ -75,6 +82,8 @@ class FakeAirflow:
         self.requests: list[Seen] = []
         self.tokens: set[str] = set()
         self.lock = threading.RLock()
+        self.on_arrival: Callable[[Seen], None] = lambda _: None
+        self.on_effect: Callable[[Seen, int], None] = lambda _, __: None
         self._tasks: dict[tuple[str, str, str, int], AirflowTask] = {}
         self._troubles: list[Trouble] = []
         self._numbers = count(1)
@@ -132,14 +141,15 @@ class FakeAirflow:
         raw = await request.read()
         headers = {name.lower(): value for name, value in request.headers.items()}
         seen = Seen(request.method, request.raw_path, headers, json.loads(raw) if raw else None, time.monotonic())
+        self.on_arrival(seen)
         with self.lock:
             self.requests.append(seen)
-            trouble = self._next_trouble(seen)
-            if trouble is None:
-                return _json(*self._answer(seen))
+            trouble = self._next_trouble(seen) or _NO_TROUBLE
             if trouble.meanwhile is not None:
                 trouble.meanwhile()
             usual = self._answer(seen) if trouble.applied or (trouble.status is None and not trouble.cut) else None
+        if usual is not None:
+            self.on_effect(seen, usual[0])
         if trouble.cut and request.transport is not None:
             request.transport.abort()
         if trouble.status is not None:
@@ -167,8 +177,7 @@ class FakeAirflow:
         match seen.method, seen.path.removeprefix(_API).split("/")[1:]:
             case "GET", ["dags", "~", "dagRuns", "~", "hitlDetails"]:
                 self._authenticate(seen)
-                asked = [task.details() for task in self._tasks.values() if task.question]
-                return 200, {"hitl_details": asked[:1], "total_entries": len(asked)}
+                return 200, self._list_asked(parse_qs(urlsplit(seen.raw_path).query))
             case "GET", ["dags", dag, "dagRuns", run, "taskInstances", name, index]:
                 self._authenticate(seen)
                 return 200, self._find(dag, run, name, index, "Mapped Task Instance").to_json()
@@ -211,6 +220,14 @@ class FakeAirflow:
             comma = "," if kind == "Mapped Task Instance" else ""
             raise _Answer(404, {"detail": f"{words}{comma} and map_index: `{index}` was not found"})
         return task
+
+    def _list_asked(self, query: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """A page of what was asked for, of tasks in the states that are wanted."""
+        wanted = query.get("state")
+        asked = [task for task in self._tasks.values() if task.question and (not wanted or task.state in wanted)]
+        limit, offset = (int(query.get(name, [usual])[0]) for name, usual in (("limit", "50"), ("offset", "0")))
+        page = sorted(asked, key=lambda task: task.id)[offset : offset + min(limit, 100)]
+        return {"hitl_details": [task.details() for task in page], "total_entries": len(asked)}
 
     def _asked(self, dag: str, run: str, name: str, index: str) -> AirflowTask:
         task = self._find(dag, run, name, index, "Task Instance")

@@ -16,7 +16,7 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 from bridge.adapters.adf import DataFactory
 from bridge.config import Secret
 from bridge.model import FailedActivity, RunReading, RunStatus
-from bridge.ports import Refusal, RefusalKind, Started
+from bridge.ports import Accepted, NotRunning, Refusal, RefusalKind, Started
 from tests.fakes.samples import ARM_ID, FACTORY, KEY, MINUTE, a_reading
 from tests.fakes.transport import Answer as Reply
 from tests.fakes.transport import ScriptedTransport
@@ -218,3 +218,38 @@ def test_every_call_has_a_time_limit(wire: Wire) -> None:
     wire.create()
     wire.adf.read_run(KEY)
     assert [(3, 25), (3, 5)] == [options["timeout"] for options in wire.transport.options]
+
+
+@pytest.mark.parametrize("recursive", [True, False])
+def test_cancelling(wire: Wire, recursive: bool) -> None:
+    """S30: a cancel is one POST for the run, with the runs that it started if that is wanted."""
+    wire.answers((200, {}))
+    assert Accepted() == wire.adf.cancel_run(KEY, recursive=recursive)
+    (call,) = wire.transport.calls()
+    asked = f"isRecursive={str(recursive).lower()}"
+    assert (True, True) == (call.startswith(f"POST {ENDPOINT}{ARM_ID}/pipelineruns/{RUN_ID}/cancel?"), asked in call)
+
+
+def test_cancelling_what_does_not_run(wire: Wire) -> None:
+    """S30: that a run does not run any more is ADF's answer to a cancel, and no error."""
+    wire.answers((400, {"error": {"code": "PipelineRunNotRunning", "message": "already completed"}}))
+    assert NotRunning() == wire.adf.cancel_run(KEY, recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        ((400, ERROR), RefusalKind.INVALID),
+        ((403, ERROR), RefusalKind.FORBIDDEN),
+        ((404, ERROR), RefusalKind.NOT_FOUND),
+        ((429, ERROR, {"Retry-After": "7"}), RefusalKind.THROTTLED),
+        ((500, ERROR), RefusalKind.UNAVAILABLE),
+        (NO_CONNECTION, RefusalKind.UNREACHABLE),
+    ],
+)
+def test_cancels_that_fail(wire: Wire, reply: Reply, kind: RefusalKind) -> None:
+    """S30: a cancel that ADF refuses is sorted like any other call, and sent once."""
+    wire.answers(reply)
+    refused = wire.adf.cancel_run(KEY, recursive=True)
+    assert isinstance(refused, Refusal)
+    assert (kind, 1) == (refused.kind, len(wire.transport.sent))

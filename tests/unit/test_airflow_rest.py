@@ -11,7 +11,7 @@ import requests
 from bridge.adapters import airflow_rest
 from bridge.adapters.airflow_rest import AirflowRest
 from bridge.config import Secret, Target
-from bridge.ports import Accepted, Answer, Refusal, RefusalKind, TaskView
+from bridge.ports import Accepted, Answer, ParkedPage, ParkedTask, Refusal, RefusalKind, TaskView
 from tests.fakes.clock import START
 from tests.fakes.samples import MINUTE, TASK, a_completion, a_task
 from tests.fakes.transport import Answer as Reply
@@ -403,3 +403,31 @@ def test_checking_a_target(wire: Make, reply: Reply, kind: RefusalKind | None) -
     refusal = one.airflow.check("prod")
     assert kind is (refusal.kind if refusal is not None else None)
     assert [f"GET {URL}/api/v2/dags/~/dagRuns/~/hitlDetails?limit=1"] == one.transport.calls()
+
+
+def test_listing_parked_tasks(wire: Make) -> None:
+    """The parked tasks are listed page by page, with the names and the identity of each, until there are no more."""
+    names = {"dag_id": "orders", "dag_run_id": "manual", "task_id": "copy", "map_index": 3}
+    page = {"hitl_details": [{**PARKED, "task_instance": {**INSTANCE, **names}}], "total_entries": 102}
+    one = wire((200, page), (200, {**page, "total_entries": 101}), (200, {"hitl_details": [], "total_entries": 7}))
+    task = ParkedTask("orders", "manual", "copy", 3, 1, "ti-1")
+    assert [ParkedPage([task], more=True), ParkedPage([task], more=False), ParkedPage([], more=False)] == [
+        one.airflow.parked("prod", page=1) for _ in range(3)
+    ]
+    query = "state=awaiting_input&order_by=ti_id&limit=100&offset=100"
+    assert f"GET {URL}/api/v2/dags/~/dagRuns/~/hitlDetails?{query}" == one.transport.calls()[0]
+
+
+@pytest.mark.parametrize("answer", [{}, {"hitl_details": None}, {"hitl_details": [None, {}], "total_entries": "x"}])
+def test_a_listing_that_makes_no_sense(wire: Make, answer: object) -> None:
+    """S26: a listing of another shape shows no task of ours: the tasks are read singly."""
+    page = wire((200, answer)).airflow.parked("prod", page=0)
+    assert isinstance(page, ParkedPage)
+    assert not [task for task in page.tasks if task.task_instance_id]
+
+
+def test_a_refused_listing(wire: Make) -> None:
+    """A listing that Airflow refuses is a refusal like any other."""
+    refused = wire((429, {"detail": "slow down"})).airflow.parked("prod", page=0)
+    assert isinstance(refused, Refusal)
+    assert RefusalKind.THROTTLED is refused.kind

@@ -336,3 +336,76 @@ def test_wrong_settings() -> None:
     ]
     with pytest.raises(ConfigInvalid):
         get_app()
+
+
+@pytest.mark.parametrize(
+    ("body", "recursive"), [({}, True), ({"factory": "demo"}, True), ({"factory": "demo", "recursive": False}, False)]
+)
+def test_cancelling_a_run(bench: Bench, body: dict[str, Any], recursive: bool) -> None:
+    """S30: a run is cancelled for whoever asks, the runs that it started with it unless that is not wanted."""
+    post_wait(bench)
+    response = bench.call(http_api.cancel_run, path={"run_id": KEY.run_id}, body=body)
+    assert (202, "accepted") == (response.status, json.loads(response.body)["cancel"])
+    assert [(KEY, recursive)] == bench.adf.cancels
+    assert ("cancelled", "a caller had the run cancelled") == (
+        bench.wait().timeline[-1].what,
+        bench.wait().timeline[-1].detail,
+    )
+
+
+def test_cancelling_without_a_body(bench: Bench) -> None:
+    """S30: a cancel needs no body; a run that does not run any more is an answer, with its status, and no error."""
+    post_wait(bench)
+    bench.adf.end(KEY, RunStatus.FAILED)
+    response = bench.call(http_api.cancel_run, path={"run_id": KEY.run_id})
+    document = json.loads(response.body)
+    assert (202, "not-running", "Failed") == (response.status, document["cancel"], document["run"]["status"])
+
+
+@pytest.mark.parametrize(
+    ("run_id", "body", "expected"),
+    [
+        ("no-such-run", {}, (404, "not-found")),
+        ("no-such-run", {"factory": "demo"}, (404, "not-found")),
+        ("../x", {"factory": "demo"}, (422, "invalid-fields")),
+        (KEY.run_id, {"factory": "strange"}, (403, "factory-not-allowed")),
+        (KEY.run_id, {"recursive": "yes"}, (422, "invalid-fields")),
+        (KEY.run_id, {"recursiv": True}, (422, "invalid-fields")),
+    ],
+)
+def test_cancels_that_are_refused(bench: Bench, run_id: str, body: object, expected: tuple[int, str]) -> None:
+    """S30: a cancel of a run that nobody knows, or in another form, is refused, and nothing is cancelled."""
+    post_wait(bench)
+    assert expected == refused(bench.call(http_api.cancel_run, path={"run_id": run_id}, body=body))
+    assert RunStatus.IN_PROGRESS is bench.adf.runs[KEY].status
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (RefusalKind.FORBIDDEN, (403, "adf-refused")),
+        (RefusalKind.INVALID, (422, "adf-refused")),
+        (RefusalKind.CONFLICT, (422, "adf-refused")),
+        (RefusalKind.THROTTLED, (503, "adf-throttled")),
+        (RefusalKind.UNAVAILABLE, (503, "adf-unavailable")),
+        (RefusalKind.UNREACHABLE, (503, "adf-unavailable")),
+        (RefusalKind.UNAUTHENTICATED, (503, "adf-unavailable")),
+    ],
+)
+def test_cancels_that_adf_refuses(bench: Bench, kind: RefusalKind, expected: tuple[int, str]) -> None:
+    """S30: what ADF says to a cancel is passed on."""
+    post_wait(bench)
+    bench.adf.cancel_script.append(Refusal(kind, "ADF said no"))
+    assert expected == refused(bench.call(http_api.cancel_run, path={"run_id": KEY.run_id}))
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed"), [({}, False), ({CALLER_HEADER: "wrong"}, False), ({CALLER_HEADER: "s3cret"}, True)]
+)
+def test_cancelling_what_others_wait_for(given: dict[str, str], allowed: bool) -> None:
+    """S46: a run that tasks of a target with a caller secret wait for is cancelled only by those who send it."""
+    bench = Bench(BRIDGE_AIRFLOW__PROD__CALLER_SECRET="s3cret")
+    bench.adf.begin(KEY)
+    bench.register()
+    response = bench.call(http_api.cancel_run, path={"run_id": KEY.run_id}, headers=given)
+    assert (202 if allowed else 403, 1 if allowed else 0) == (response.status, len(bench.adf.cancels))

@@ -48,6 +48,9 @@ with DAG("skippable_load", schedule=None, doc_md="Is skipped when its run is can
 with DAG("impatient_load", schedule=None, doc_md="Waits for a quarter of a minute only."):
     AdfBridgeRunPipelineOperator(task_id="load", pipeline_name="held", parameters=OWNER, timeout=timedelta(seconds=15))
 
+with DAG("guarded_load", schedule=None, doc_md="Has its run cancelled when nobody waits for it."):
+    AdfBridgeRunPipelineOperator(task_id="load", pipeline_name="held", parameters=OWNER, on_abandon="cancel")
+
 with DAG("gated_load", schedule=None, doc_md="Parks when the test lets it."):
     GatedOperator(task_id="load", pipeline_name="held", parameters=OWNER)
 

@@ -1,0 +1,104 @@
+"""Whether a run is waited for any more, and what becomes of it when it is not.
+
+A listing of parked tasks only nominates. It takes two reads of the task, a minute apart, that both show another try or
+an ended task, to prove that a wait is abandoned; errors and absence prove nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from bridge import policy
+from bridge.decide.breakers import ABOUT_ONE_THING
+from bridge.decide.delivery import over
+from bridge.decide.readings import sooner
+from bridge.model import Run, TaskRef, Wait, WaitState
+from bridge.policy import Rules
+from bridge.ports import Accepted, NotRunning, OpenWait, ParkedTask, Refusal, RefusalKind, TaskView
+
+_ABANDONED = (WaitState.STALE, WaitState.OVERRIDDEN)
+
+
+def watched(waits: Sequence[OpenWait], target: str) -> dict[str, TaskRef]:
+    """Return, by token, the tasks of a target whose runs are to be cancelled when they are abandoned."""
+    return {one.token: one.watched for one in waits if one.watched is not None and one.watched.target == target}
+
+
+def nominated(tasks: dict[str, TaskRef], parked: Iterable[ParkedTask]) -> dict[str, TaskRef]:
+    """Return the tasks that a listing does not show as parked in the try that waits; they are looked at singly."""
+    shown = {_name(one) for one in parked}
+    return {token: task for token, task in tasks.items() if _name(task) not in shown}
+
+
+def _name(task: TaskRef | ParkedTask) -> tuple[str | int, ...]:
+    if task.task_instance_id is not None:
+        return (task.task_instance_id,)
+    return (task.dag_id, task.run_id, task.task_id, task.map_index, task.try_number)
+
+
+def on_look(wait: Wait, seen: TaskView, now: datetime) -> Wait | None:
+    """Decide on an open wait by one read of its task; None when that changes nothing.
+
+    The second read that shows the try to be over closes the wait, and its run is to be cancelled.
+    """
+    if wait.state is not WaitState.OPEN:
+        return None
+    closed = over(wait, seen, now)
+    if closed is None or closed.state not in _ABANDONED:
+        return replace(wait, abandoned_at=None) if wait.abandoned_at is not None else None
+    reason = closed.timeline[-1].detail
+    if wait.abandoned_at is None:
+        told = wait.told(now, "maybe-abandoned", f"{reason}; looked at once more")
+        return replace(told, abandoned_at=now, due_at=sooner(wait.due_at, now + policy.ABANDONED_AFTER))
+    if now - wait.abandoned_at < policy.ABANDONED_AFTER:
+        return None
+    told = wait.told(now, "abandoned", f"{reason}: nobody waits for the run")
+    return replace(told, state=closed.state, cancels=True, due_at=now)
+
+
+def keeps_running(wait: Wait, run: Run | None, waits: Collection[Wait], rules: Rules) -> str | None:
+    """Say why an abandoned run is not cancelled after all: it has ended, or somebody else waits for it."""
+    target = rules.targets.get(wait.task.target)
+    if target is None or target.observe:
+        return "the target is in observe mode" if target is not None else "the target is not configured any more"
+    if run is not None and run.has_ended:
+        return f"it had ended as {run.status}"
+    if any(other.state is WaitState.OPEN for other in waits if other.token != wait.token):
+        return "another task waits for it"
+    return None
+
+
+def tell_of_cancel(waits: Iterable[Wait], now: datetime) -> tuple[Wait, ...]:
+    """Return the open waits of a run that a caller has had cancelled; they are told its end when ADF says so."""
+    said = "a caller had the run cancelled"
+    return tuple(wait.told(now, "cancelled", said) for wait in waits if wait.state is WaitState.OPEN)
+
+
+def let_run(wait: Wait, reason: str, now: datetime) -> Wait:
+    """Return a wait whose run is left alone."""
+    return _settled(wait.told(now, "not-cancelled", f"the run is left alone: {reason}"))
+
+
+def on_cancel(wait: Wait, reply: Accepted | NotRunning | Refusal, now: datetime, jitter: float) -> Wait:
+    """Return a wait after ADF was asked to cancel its run; what ADF could not do now is tried again until a limit."""
+    if isinstance(reply, Accepted):
+        return _settled(wait.told(now, "cancelled", "ADF was asked to cancel the run, and the runs that it started"))
+    if isinstance(reply, NotRunning):
+        return _settled(wait.told(now, "not-cancelled", "the run was not running any more"))
+    if reply.kind in ABOUT_ONE_THING:
+        return _settled(wait.told(now, "not-cancelled", f"the run goes on: {reply.detail}"))
+    if now >= wait.deadline + policy.DELIVERY_GRACE:
+        return _settled(wait.told(now, "not-cancelled", f"given up: {reply.detail}"))
+    failures = wait.failures + 1
+    pause = policy.BACKOFF_CAP if reply.kind is RefusalKind.FORBIDDEN else None
+    at = policy.later(now, failures=failures, asked=reply.retry_after or pause, jitter=jitter)
+    told = wait.told(now, "cancel-failed", f"the run could not be cancelled yet: {reply.detail}")
+    return replace(told, failures=failures, due_at=at)
+
+
+def _settled(wait: Wait) -> Wait:
+    """Return the wait with nothing left to do for its run; a completion that is being delivered stays due."""
+    being_delivered = wait.state is WaitState.DUE
+    return replace(wait, cancels=False, due_at=wait.due_at if being_delivered else None)

@@ -1,0 +1,101 @@
+"""Cancelling runs: because nobody waits any more, or because a caller asks for it. Doing it twice does no harm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import assert_never
+
+from bridge import decide
+from bridge.commands import CancelRun, FindWait, Jitter, LoadRun, Now, Point, Put, UseCase, do
+from bridge.errors import AdfRefused, AdfThrottled, AdfUnavailable, NotFound, Problem, StoreConflict
+from bridge.model import Run, RunKey, Wait
+from bridge.policy import Rules
+from bridge.ports import Accepted, NotRunning, Refusal, RefusalKind
+from bridge.service.breakers import enter, factory_breaker, leave
+from bridge.service.checking import check_run
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What ADF said to a cancel: accepted, or that the run was not running; and the run as far as it is known."""
+
+    run: Run
+    accepted: bool
+
+
+def cancel_run(key: RunKey, rules: Rules, *, recursive: bool) -> UseCase[Cancelled]:
+    """Cancel a run for a caller. The waits for it are told its end as always: `Cancelled`, once ADF says so."""
+    reply = yield from _cancel(key, recursive=recursive)
+    if isinstance(reply, Refusal):
+        raise _refused(key, reply)
+    if isinstance(reply, NotRunning):
+        yield from check_run(key, rules)
+    run, waits = yield from do(LoadRun(key))
+    if isinstance(reply, Accepted):
+        yield from _tell(waits)
+    return Cancelled(run or Run(key=key), accepted=isinstance(reply, Accepted))
+
+
+def _tell(waits: tuple[Wait, ...]) -> UseCase[None]:
+    now = yield from do(Now())
+    told = decide.tell_of_cancel(waits, now)
+    if not told:
+        return
+    try:
+        yield from do(Put(None, told, point=Point.CANCEL_SETTLED))
+    except StoreConflict:
+        return  # the story lacks a line
+
+
+def cancel_abandoned(token: str, rules: Rules) -> UseCase[Wait | None]:
+    """Cancel the run of a wait that is over and wants that; None when there is nothing to do (any more)."""
+    wait = yield from do(FindWait(token))
+    if wait is None or not wait.cancels:
+        return None
+    run, waits = yield from do(LoadRun(wait.key))
+    reason = decide.keeps_running(wait, run, waits, rules)
+    if reason is not None:
+        after = decide.let_run(wait, reason, (yield from do(Now())))
+    else:
+        reply = yield from _cancel(wait.key, recursive=True)
+        jitter = yield from do(Jitter())
+        after = decide.on_cancel(wait, reply, (yield from do(Now())), jitter)
+    try:
+        _, (written,) = yield from do(Put(None, (after,), point=Point.CANCEL_SETTLED))
+    except StoreConflict:
+        return None  # it is due still: cancelled once more
+    return written
+
+
+def _cancel(key: RunKey, *, recursive: bool) -> UseCase[Accepted | NotRunning | Refusal]:
+    breaker = yield from enter(factory_breaker(key.factory))
+    if isinstance(breaker, Refusal):
+        return breaker
+    reply = yield from do(CancelRun(key, recursive, point=Point.RUN_CANCELLED))
+    # That the identity may read runs and not cancel them is no reason to pause the factory.
+    trouble = reply if isinstance(reply, Refusal) and reply.kind is not RefusalKind.FORBIDDEN else None
+    yield from leave(breaker, trouble)
+    return reply
+
+
+def _refused(key: RunKey, refusal: Refusal) -> Problem:
+    again = refusal.retry_after or timedelta(seconds=30)
+    match refusal.kind:
+        case RefusalKind.NOT_FOUND:
+            return NotFound(f"ADF does not know run {key.run_id} in this factory.")
+        case RefusalKind.THROTTLED:
+            return AdfThrottled(f"The run was not cancelled. {refusal.detail}", retry_after=again)
+        case RefusalKind.UNREACHABLE | RefusalKind.UNAUTHENTICATED | RefusalKind.UNAVAILABLE:
+            detail = f"The run may go on; cancelling it again does no harm. {refusal.detail}"
+            return AdfUnavailable(detail, retry_after=again)
+        case RefusalKind.FORBIDDEN:
+            return AdfRefused(
+                f"The run goes on. {refusal.detail} Give the bridge's identity the permission to cancel runs in this "
+                "factory.",
+                status=403,
+            )
+        case RefusalKind.CONFLICT | RefusalKind.INVALID:
+            return AdfRefused(f"The run goes on. {refusal.detail}")
+        case _:
+            assert_never(refusal.kind)

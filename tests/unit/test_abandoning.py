@@ -1,0 +1,298 @@
+"""Runs that nobody waits for any more: when that is proven, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from bridge import decide, policy
+from bridge.model import OnAbandon, RunKey, RunStatus, TaskRef, WaitState
+from bridge.ports import OpenWait, ParkedTask, Refusal, RefusalKind
+from tests.fakes.adf import Lost
+from tests.fakes.airflow import FakeAirflow
+from tests.fakes.bench import Bench
+from tests.fakes.clock import START
+from tests.fakes.samples import DEADLINE, FACTORY, KEY, MINUTE, SECOND, TASK, a_task, a_wait
+
+HOUR = timedelta(hours=1)
+CANCEL = OnAbandon.CANCEL
+FIRST = RunKey(FACTORY, "run-1")
+FORBIDDEN = Refusal(RefusalKind.FORBIDDEN, "ADF answered 403")
+UNAVAILABLE = Refusal(RefusalKind.UNAVAILABLE, "ADF answered 502")
+
+
+def waiting(bench: Bench, on_abandon: OnAbandon = CANCEL, task: TaskRef = TASK, key: RunKey = KEY) -> None:
+    """Have a parked task wait for a run that goes on, since an hour ago."""
+    if key not in bench.adf.runs:
+        bench.adf.begin(key)
+    bench.airflow.run(task)
+    bench.register(task, key, on_abandon=on_abandon)
+    bench.airflow.park(task)
+
+
+def words(bench: Bench, task: TaskRef = TASK) -> list[str]:
+    """Return the words of a wait's story."""
+    return [line.what for line in bench.wait(task).timeline]
+
+
+def cleared(airflow: FakeAirflow) -> None:
+    """A person clears the task."""
+    airflow.clear(TASK, new_id="ti-2")
+
+
+def retried(airflow: FakeAirflow) -> None:
+    """The try fails and another one follows."""
+    airflow.retry(TASK, new_id="ti-2")
+
+
+def marked(airflow: FakeAirflow) -> None:
+    """A person marks the task."""
+    airflow.finish(TASK, "success")
+
+
+def answered(airflow: FakeAirflow) -> None:
+    """A person answers in Required Actions, and the task goes on to its end."""
+    airflow.answer_as("ana", TASK, "Succeeded")
+    airflow.finish(TASK, "success")
+
+
+@pytest.mark.parametrize(
+    ("leaves", "state"),
+    [
+        (cleared, WaitState.STALE),
+        (retried, WaitState.STALE),
+        (marked, WaitState.OVERRIDDEN),
+        (answered, WaitState.OVERRIDDEN),
+    ],
+)
+def test_abandoned(leaves: Callable[[FakeAirflow], None], state: WaitState) -> None:
+    """S14: when the task waits no more, its run is cancelled within two sweeps, once, with the runs that it started."""
+    bench = Bench()
+    waiting(bench)
+    bench.pass_time(5 * MINUTE)
+    leaves(bench.airflow)
+    bench.pass_time(135 * SECOND)
+    assert ([(KEY, True)], state, None) == (bench.adf.cancels, bench.wait().state, bench.wait().due_at)
+    assert ["maybe-abandoned", "abandoned", "cancelled"] == words(bench)[-3:]
+    bench.pass_time(HOUR)
+    assert 1 == len(bench.adf.cancels)
+
+
+def test_left_running() -> None:
+    """S14: with `leave`, nobody looks at the task, and the run goes on."""
+    bench = Bench()
+    waiting(bench, OnAbandon.LEAVE)
+    bench.airflow.clear(TASK, new_id="ti-2")
+    bench.pass_time(10 * MINUTE)
+    assert ([], 0, WaitState.OPEN) == (bench.adf.cancels, bench.airflow.calls["prod"], bench.wait().state)
+
+
+def test_parked_tasks_cost_a_listing() -> None:
+    """250 parked tasks whose runs go on cost 3 calls of Airflow in a sweep, and no read of a single one."""
+    bench = Bench()
+    for number in range(250):
+        task = a_task(map_index=number, task_instance_id=f"ti-{number}")
+        waiting(bench, task=task, key=RunKey(FACTORY, f"run-of-{number}"))
+    bench.clock.advance(2 * MINUTE)
+    bench.tick()
+    assert (3, 3) == (bench.airflow.lists["prod"], bench.airflow.calls["prod"])
+
+
+def test_few_among_many() -> None:
+    """A single task among thousands of parked ones costs one page and one read, not all pages."""
+    bench = Bench()
+    for number in range(1000):
+        bench.airflow.park(a_task(map_index=number, task_instance_id=f"ti-{number}"))
+    mine = a_task(task_id="mine", task_instance_id="ti-mine")
+    waiting(bench, task=mine)
+    bench.clock.advance(2 * MINUTE)
+    bench.tick()
+    assert (1, 2) == (bench.airflow.lists["prod"], bench.airflow.calls["prod"])
+
+
+def test_one_read_proves_nothing() -> None:
+    """A task that shows up again between the two reads is not abandoned, and the count begins anew."""
+    bench = Bench()
+    waiting(bench)
+    for _ in range(4):
+        bench.airflow.clear(TASK, new_id="ti-2")
+        bench.clock.advance(MINUTE)
+        bench.tick()
+        bench.airflow.instances.clear()
+        bench.airflow.park(TASK)
+        bench.clock.advance(MINUTE)
+        bench.airflow.page_size = 0  # the listing misses it: it is read by itself
+        bench.tick()
+        bench.airflow.page_size = 100
+    assert ([], WaitState.OPEN, None) == (bench.adf.cancels, bench.wait().state, bench.wait().abandoned_at)
+
+
+@pytest.mark.parametrize(
+    "kind", [RefusalKind.NOT_FOUND, RefusalKind.UNAVAILABLE, RefusalKind.FORBIDDEN, RefusalKind.UNREACHABLE]
+)
+def test_errors_prove_nothing(kind: RefusalKind) -> None:
+    """Errors of Airflow's and tasks that are not there never cancel a run, however long that lasts."""
+    bench = Bench()
+    waiting(bench)
+    if kind is RefusalKind.NOT_FOUND:
+        bench.airflow.instances.clear()
+    else:
+        bench.airflow.down["prod"] = Refusal(kind, "Airflow is in trouble")
+    bench.pass_time(3 * HOUR)
+    assert ([], WaitState.OPEN) == (bench.adf.cancels, bench.wait().state)
+
+
+def test_too_soon() -> None:
+    """Two reads less than a minute apart are one: a sweep interval of ten seconds does not make it faster."""
+    bench = Bench(BRIDGE_SWEEP_SECONDS="10")
+    waiting(bench)
+    bench.pass_time(MINUTE)
+    bench.airflow.clear(TASK, new_id="ti-2")
+    bench.pass_time(MINUTE)
+    assert [] == bench.adf.cancels
+    bench.pass_time(45 * SECOND)
+    assert [(KEY, True)] == bench.adf.cancels
+
+
+def test_somebody_else_waits() -> None:
+    """A run that another task waits for as well is left alone, and so is the other wait."""
+    bench = Bench()
+    other = a_task(task_id="other", task_instance_id="ti-other")
+    waiting(bench)
+    waiting(bench, OnAbandon.LEAVE, other)
+    bench.airflow.clear(TASK, new_id="ti-2")
+    bench.pass_time(5 * MINUTE)
+    assert ([], WaitState.STALE, "not-cancelled") == (bench.adf.cancels, bench.wait().state, words(bench)[-1])
+    assert (WaitState.OPEN, None) == (bench.wait(other).state, bench.wait().due_at)
+
+
+@pytest.mark.parametrize("reattached", [True, False])
+def test_the_next_try(reattached: bool) -> None:
+    """S14: a next try that waits for the same run keeps it; one that starts its own lets the old one be cancelled."""
+    bench = Bench()
+    waiting(bench)
+    bench.airflow.clear(TASK, new_id="ti-2")
+    bench.clock.advance(MINUTE)
+    bench.tick()
+    again = a_task(task_instance_id="ti-2", try_number=2, nonce="nonce-2")
+    bench.airflow.next_try(TASK)
+    waiting(bench, task=again, key=KEY if reattached else RunKey(FACTORY, "run-of-2"))
+    bench.pass_time(3 * MINUTE)
+    assert ([] if reattached else [(KEY, True)]) == bench.adf.cancels
+    assert WaitState.OPEN is bench.wait(again).state
+
+
+def test_observed() -> None:
+    """A target in observe mode has nothing cancelled for it: what would be done is recorded."""
+    bench = Bench(BRIDGE_AIRFLOW__PROD__OBSERVE="true")
+    waiting(bench)
+    bench.airflow.clear(TASK, new_id="ti-2")
+    bench.pass_time(5 * MINUTE)
+    assert ([], WaitState.STALE, "not-cancelled") == (bench.adf.cancels, bench.wait().state, words(bench)[-1])
+    assert "observe" in bench.wait().timeline[-1].detail
+
+
+@pytest.mark.parametrize("on_abandon", OnAbandon)
+def test_the_deadline(on_abandon: OnAbandon) -> None:
+    """S29: at the deadline the task is told, and `on_abandon` decides about the run; a late end changes nothing."""
+    bench = Bench()
+    waiting(bench, on_abandon)
+    bench.clock.sleep_until(DEADLINE)
+    bench.tick()
+    bench.pass_time(MINUTE)
+    told = [completion.status.value for completion in bench.airflow.told["ti-1"]]
+    assert (["Expired"], WaitState.DELIVERED) == (told, bench.wait().state)
+    assert ([(KEY, True)] if on_abandon is CANCEL else []) == bench.adf.cancels
+    bench.event("Cancelled")
+    bench.pass_time(HOUR)
+    assert {"ti-1": 1} == bench.airflow.resumed
+
+
+def test_the_deadline_while_somebody_else_waits() -> None:
+    """S29: a run that another task waits for goes on after the deadline of the first."""
+    bench = Bench()
+    other = a_task(task_id="other", task_instance_id="ti-other")
+    waiting(bench)
+    bench.airflow.run(other)
+    bench.register(other, deadline=DEADLINE + HOUR)
+    bench.clock.sleep_until(DEADLINE)
+    bench.tick()
+    bench.pass_time(MINUTE)
+    assert ([], WaitState.OPEN) == (bench.adf.cancels, bench.wait(other).state)
+
+
+@pytest.mark.parametrize(
+    "trouble", [UNAVAILABLE, Refusal(RefusalKind.THROTTLED, "ADF answered 429", MINUTE), FORBIDDEN, Lost(UNAVAILABLE)]
+)
+def test_cancelling_in_trouble(trouble: Refusal | Lost) -> None:
+    """A cancel that fails is sent again until it is answered; an answer that was lost shows as a run that has ended."""
+    bench = Bench()
+    waiting(bench)
+    bench.adf.cancel_script.append(trouble)
+    bench.airflow.clear(TASK, new_id="ti-2")
+    bench.pass_time(10 * MINUTE)
+    assert (2, False, None) == (len(bench.adf.cancels), bench.wait().cancels, bench.wait().due_at)
+    assert RunStatus.CANCELLED is bench.adf.runs[KEY].status
+
+
+def test_cancelling_is_given_up() -> None:
+    """A cancel that nobody permits is tried every few minutes until an hour after the deadline, then given up."""
+    bench = Bench()
+    waiting(bench)
+    bench.adf.cancel_script += [FORBIDDEN] * 1_000
+    bench.airflow.clear(TASK, new_id="ti-2")
+    bench.pass_time(HOUR)
+    assert 20 >= len(bench.adf.cancels)
+    assert not bench.store.breaker(f"factory:{FACTORY.key}").is_open
+    bench.clock.sleep_until(DEADLINE + HOUR)
+    bench.pass_time(10 * MINUTE)
+    assert (False, None, "not-cancelled") == (bench.wait().cancels, bench.wait().due_at, words(bench)[-1])
+
+
+def test_cancelling_while_the_target_is_paused() -> None:
+    """The pause of a target holds back what calls it, and no cancel of a run."""
+    bench = Bench()
+    waiting(bench)
+    bench.adf.cancel_script.append(UNAVAILABLE)
+    bench.airflow.clear(TASK, new_id="ti-2")
+    bench.pass_time(150 * SECOND)
+    bench.airflow.down["prod"] = Refusal(RefusalKind.FORBIDDEN, "Airflow answered 403")
+    due = a_task(task_id="other", task_instance_id="ti-other")
+    waiting(bench, OnAbandon.LEAVE, due, FIRST)
+    bench.adf.end(FIRST, RunStatus.SUCCEEDED)
+    bench.event("Succeeded", FIRST)
+    bench.pass_time(5 * MINUTE)
+    assert (True, 2) == (bench.store.breaker("target:prod").is_open, len(bench.adf.cancels))
+
+
+def test_the_run_ends_meanwhile() -> None:
+    """A run that ended before it could be cancelled is told apart: nothing was cancelled."""
+    bench = Bench()
+    waiting(bench)
+    bench.airflow.clear(TASK, new_id="ti-2")
+    bench.clock.advance(MINUTE)
+    bench.tick()
+    bench.adf.end(KEY, RunStatus.SUCCEEDED)
+    bench.adf.query_script += [UNAVAILABLE] * 10
+    bench.adf.read_script += [UNAVAILABLE] * 10
+    bench.pass_time(75 * SECOND)
+    assert ("not-cancelled", WaitState.STALE) == (words(bench)[-1], bench.wait().state)
+    assert RunStatus.SUCCEEDED is bench.adf.runs[KEY].status
+
+
+def test_older_airflows() -> None:
+    """A task instance without an id is known by its names and its try."""
+    task = a_task(task_instance_id=None)
+    parked = ParkedTask(task.dag_id, task.run_id, task.task_id, -1, 1, None)
+    tasks = decide.watched([OpenWait(task.token, "run-1", START, task)], "prod")
+    assert {} == decide.nominated(tasks, [parked])
+    later = ParkedTask(task.dag_id, task.run_id, task.task_id, -1, 2, None)
+    assert {task.token: task} == decide.nominated(tasks, [later])
+
+
+def test_what_is_watched() -> None:
+    """Only waits that want their run cancelled have their tasks looked at."""
+    assert (TASK, None) == (a_wait(on_abandon=CANCEL).watched, a_wait().watched)
+    assert timedelta(minutes=1) <= policy.ABANDONED_AFTER
