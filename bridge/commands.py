@@ -27,7 +27,17 @@ from bridge.model import (
     TaskRef,
     Wait,
 )
-from bridge.ports import Accepted, NotRunning, OpenWait, ParkedPage, Refusal, RunsPage, Started, TaskView
+from bridge.ports import (
+    Accepted,
+    NotRunning,
+    OpenWait,
+    ParkedPage,
+    Refusal,
+    RunsPage,
+    Started,
+    TaskView,
+    WrapperPipeline,
+)
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -40,6 +50,7 @@ class Point(StrEnum):
     EVENT_RECORDED = "event.recorded"
     RUN_READ = "run.read"
     FAILURE_READ = "run.failure-read"
+    CHILD_FOUND = "run.child-found"
     RUN_SETTLED = "run.settled"
     DELIVERY_CLAIMED = "delivery.claimed"
     TASK_READ = "delivery.task-read"
@@ -48,6 +59,7 @@ class Point(StrEnum):
     DELIVERY_SETTLED = "delivery.settled"
     BREAKER_SAVED = "breaker.saved"
     KEY_RESERVED = "start.key-reserved"
+    WRAPPER_FOUND = "start.wrapper-found"
     RUN_CREATED = "start.run-created"
     START_RECORDED = "start.recorded"
     START_REFUSED = "start.refused"
@@ -222,6 +234,22 @@ class ReadFailedActivity(Effect[FailedActivity | None]):
 
     key: RunKey
     reading: RunReading
+
+
+@dataclass(frozen=True, slots=True)
+class FindChild(Effect[str | None | Refusal]):
+    """Read from ADF which run a wrapper's run has started."""
+
+    key: RunKey
+    reading: RunReading
+
+
+@dataclass(frozen=True, slots=True)
+class FindWrapper(Effect[WrapperPipeline | None | Refusal]):
+    """Read from ADF whether a pipeline has a wrapper."""
+
+    factory: FactoryId
+    pipeline: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ https://learn.microsoft.com/azure/event-grid/event-schema
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Never
 
@@ -19,6 +19,7 @@ SPEC_VERSION: Final = "1.0"
 DATA_VERSION: Final = "1.0"
 MAX_EVENT_BYTES: Final = 1_048_576  # Event Grid's own limit for one event
 _SHOWN_CHARS: Final = 200
+_BY_NAME: Final = "factories/"
 _TEXT_CHARS: Final = 1_024
 
 
@@ -54,15 +55,19 @@ class _Envelope:
     data: Mapping[str, object]
 
 
-def parse(raw: str | bytes) -> list[RunEvent | Unusable]:
-    """Parse one delivery: an event, or an array of events, of which one bad one does not spoil the others."""
+def parse(raw: str | bytes, factories: Collection[FactoryId] = ()) -> list[RunEvent | Unusable]:
+    """Parse one delivery: an event, or an array of events, of which one bad one does not spoil the others.
+
+    A source `factories/NAME`, which is all that an expression in a pipeline can tell, is looked up in `factories`.
+    """
     try:
         document = _load(raw)
     except _Unusable as problem:
         return [Unusable(problem.verdict, problem.reason)]
     if isinstance(document, list):
-        return [_parse_one(item) for item in document] or [Unusable(Verdict.MALFORMED, "an empty array")]
-    return [_parse_one(document)]
+        parsed = [_parse_one(item, factories) for item in document]
+        return parsed or [Unusable(Verdict.MALFORMED, "an empty array")]
+    return [_parse_one(document, factories)]
 
 
 def _load(raw: str | bytes) -> object:
@@ -86,11 +91,11 @@ def _no_constant(name: str) -> Never:
     raise ValueError(msg)
 
 
-def _parse_one(item: object) -> RunEvent | Unusable:
+def _parse_one(item: object, factories: Collection[FactoryId]) -> RunEvent | Unusable:
     if not isinstance(item, dict):
         return Unusable(Verdict.MALFORMED, f"an event is a JSON object, not {_kind(item)}")
     try:
-        return _run_event(_envelope(item))
+        return _run_event(_envelope(item), factories)
     except _Unusable as problem:
         data = item.get("data")
         fields = data if isinstance(data, dict) else {}
@@ -101,7 +106,7 @@ def _parse_one(item: object) -> RunEvent | Unusable:
             source=_shown(item.get("source", item.get("topic"))),
             type=_shown(item.get("type", item.get("eventType"))),
             factory=_shown(item.get("source", fields.get("factory"))),
-            run_id=_shown(fields.get("runId")),
+            run_id=_shown(fields.get("runId")) or _shown(fields.get("parentRunId")),
             status=_shown(fields.get("status")),
         )
 
@@ -132,7 +137,7 @@ def _envelope(item: Mapping[str, object]) -> _Envelope:
     raise _Unusable(Verdict.MALFORMED, "neither a CloudEvent (no specversion) nor an Event Grid event (no eventType)")
 
 
-def _run_event(envelope: _Envelope) -> RunEvent:
+def _run_event(envelope: _Envelope, factories: Collection[FactoryId]) -> RunEvent:
     if not envelope.type.startswith(TYPE_PREFIX):
         raise _Unusable(Verdict.REJECTED, f"not a run event: type {_shown(envelope.type)!r}")
     spelled = envelope.type.removeprefix(TYPE_PREFIX)
@@ -142,20 +147,35 @@ def _run_event(envelope: _Envelope) -> RunEvent:
     stated = _optional(envelope.data, "status")
     if stated is not None and RunStatus.spelled(stated) is not status:
         raise _Unusable(Verdict.MALFORMED, f"the type says {status}, data.status says {_shown(stated)!r}")
-    try:
-        factory = FactoryId.parse(envelope.factory)
-    except ValueError as error:
-        raise _Unusable(Verdict.MALFORMED, f"the event's factory is {error}") from None
+    factory = _factory(envelope.factory, factories)
+    run_id, parent_run_id = (_optional_run_id(envelope.data, name) for name in ("runId", "parentRunId"))
+    if run_id is None and parent_run_id is None:
+        _text(envelope.data, "runId", at="data.")
     return RunEvent(
         id=envelope.id,
         source=envelope.source,
         type=envelope.type,
         factory=factory,
-        run_id=_run_id(_text(envelope.data, "runId", at="data."), "data.runId"),
+        run_id=run_id,
         status=status,
-        parent_run_id=_optional_run_id(envelope.data, "parentRunId"),
+        parent_run_id=parent_run_id,
         pipeline=_optional(envelope.data, "pipelineName"),
     )
+
+
+def _factory(text: str, factories: Collection[FactoryId]) -> FactoryId:
+    """Read an ARM id, or look up `factories/NAME` among the factories that are known."""
+    if text.startswith(_BY_NAME):
+        name = text.removeprefix(_BY_NAME)
+        found = [factory for factory in factories if factory.name.lower() == name.lower()]
+        if len(found) == 1:
+            return found[0]
+        many = "several allowed factories have" if found else "no allowed factory has"
+        raise _Unusable(Verdict.REJECTED, f"{many} the name {_shown(name)!r} (BRIDGE_FACTORIES)")
+    try:
+        return FactoryId.parse(text)
+    except ValueError as error:
+        raise _Unusable(Verdict.MALFORMED, f"the event's factory is {error}") from None
 
 
 def _data(item: Mapping[str, object]) -> Mapping[str, object]:

@@ -149,6 +149,10 @@ class Executor:
                 return adf.cancel_run(key, recursive=recursive)
             case c.ReadFailedActivity(key, reading):
                 return adf.failed_activity(key, reading)
+            case c.FindChild(key, reading):
+                return adf.child(key, reading)
+            case c.FindWrapper(factory, pipeline):
+                return adf.wrapper(factory, pipeline)
             case c.ReadTask(task):
                 return airflow.read_task(task)
             case c.ListParked(target, page):

@@ -26,6 +26,7 @@ from bridge.model import (
     TaskRef,
     TriggerRequest,
     WaitRequest,
+    Wrapped,
     is_run_id,
 )
 from bridge.policy import Rules
@@ -114,6 +115,7 @@ def trigger_request(document: Mapping[str, Any], idempotency_key: str | None, ru
     pipeline = fields.text("pipeline", most=PIPELINE_CHARS)
     fields.check("pipeline", pipeline, _is_segment, "is no pipeline's name")
     parameters = _parameters(fields)
+    wrapped = fields.one_of("wrapped", Wrapped, default=Wrapped.AUTO)
     wait = _wait(fields.nested("wait")) if fields.has("wait") else None
     fields.no_others()
     fields.finish()
@@ -132,6 +134,7 @@ def trigger_request(document: Mapping[str, Any], idempotency_key: str | None, ru
         pipeline=pipeline,
         parameters=parameters,
         wait=wait,
+        wrapped=wrapped,
     )
 
 

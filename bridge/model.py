@@ -217,7 +217,11 @@ class FailedActivity:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A pipeline run as the bridge knows it. `status` comes from ADF only; `hint` is what events claimed."""
+    """A pipeline run as the bridge knows it. `status` comes from ADF only; `hint` is what events claimed.
+
+    Where a wrapper was started, `key` is the wrapper's run, and everything else is told of the run that it wraps:
+    `watched_run_id`, confirmed by ADF; `claimed_run_id` is what an event named.
+    """
 
     key: RunKey
     pipeline: str | None = None
@@ -231,7 +235,14 @@ class Run:
     message: str | None = None
     failed_activity: FailedActivity | None = None
     created_at: datetime | None = None
+    watched_run_id: str | None = None
+    claimed_run_id: str | None = None
     version: str = ""
+
+    @property
+    def watched_key(self) -> RunKey:
+        """The run whose end counts, and which a person wants to see."""
+        return RunKey(self.key.factory, self.watched_run_id) if self.watched_run_id is not None else self.key
 
     @property
     def has_ended(self) -> bool:
@@ -241,7 +252,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class RunReading:
-    """What one read of a run from ADF said. `status_text` is ADF's spelling when it is none that we know."""
+    """What one read of a run from ADF said. `status_text` is ADF's spelling when it is none that we know.
+
+    `parent_run_id` and `parent_pipeline` name what started the run, if that was another run. `watched_run_id` is set
+    when the reading is that of the run which a wrapper wraps.
+    """
 
     status: RunStatus | None
     status_text: str
@@ -250,11 +265,17 @@ class RunReading:
     run_end: datetime | None = None
     message: str | None = None
     failed_activity: FailedActivity | None = None
+    parent_run_id: str | None = None
+    parent_pipeline: str | None = None
+    watched_run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What is told to Airflow about a wait; serialised as `completion/v1` everywhere."""
+    """What is told to Airflow about a wait; serialised as `completion/v1` everywhere.
+
+    `key` is the run that was started; `watched_run_id` the run that it wraps, if it is a wrapper's.
+    """
 
     token: str
     status: Outcome
@@ -264,6 +285,12 @@ class Completion:
     run_end: datetime | None = None
     message: str | None = None
     failed_activity: FailedActivity | None = None
+    watched_run_id: str | None = None
+
+    @property
+    def watched_key(self) -> RunKey:
+        """The run whose end counted."""
+        return RunKey(self.key.factory, self.watched_run_id) if self.watched_run_id is not None else self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,21 +353,29 @@ TIMELINE_HEAD: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """A statement that a run changed status. A hint: nothing is completed before ADF was asked."""
+    """A statement that a run changed status. A hint: nothing is completed before ADF was asked.
+
+    `run_id` is None in the notice of a wrapper whose child never started; then there is a `parent_run_id`.
+    """
 
     id: str
     source: str
     type: str
     factory: FactoryId
-    run_id: str
+    run_id: str | None
     status: RunStatus
     parent_run_id: str | None = None
     pipeline: str | None = None
 
     @property
     def key(self) -> RunKey:
-        """The run that the event speaks of."""
-        return RunKey(self.factory, self.run_id)
+        """The run that the event speaks of; the one that was to start it, if it never started."""
+        return self.keys[0]
+
+    @property
+    def keys(self) -> tuple[RunKey, ...]:
+        """The runs that somebody may wait for: the one that the event speaks of, and the one that started it."""
+        return tuple(RunKey(self.factory, one) for one in (self.run_id, self.parent_run_id) if one is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,6 +403,14 @@ class WaitRequest:
     on_abandon: OnAbandon = OnAbandon.LEAVE
 
 
+class Wrapped(StrEnum):
+    """Whether a trigger request starts the wrapper of a pipeline: the one that tells Event Grid how it ended."""
+
+    AUTO = "auto"  # if the factory has one
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True)
 class TriggerRequest:
     """What a caller asks for when it wants a run started. `body_hash` fences the idempotency key."""
@@ -378,6 +421,7 @@ class TriggerRequest:
     pipeline: str
     parameters: JsonObject
     wait: WaitRequest | None = None
+    wrapped: Wrapped = Wrapped.AUTO
 
 
 class StartState(StrEnum):
@@ -399,6 +443,7 @@ class StartRequest:
     pipeline: str
     received_at: datetime
     lease_until: datetime
+    started_pipeline: str | None = None  # the wrapper's name, where that was started
     run_id: str | None = None
     answer: str | None = None  # the first answer's JSON, replayed to the letter
     version: str = ""

@@ -45,6 +45,11 @@ ABANDONED_AFTER: Final = timedelta(seconds=60)
 PARKED_PAGES: Final = 10  # of 100 tasks
 LOOKS_AT_ONCE: Final = 50
 
+# `bridge wrap` makes, for a pipeline, one of this name, which runs it and tells Event Grid how it ended.
+WRAPPER_SUFFIX: Final = "__notified"
+# The parameter that a wrapper has beside those of its pipeline: by it a run can be found again.
+CORRELATION: Final = "bridge_key"
+
 # No run that somebody waits for goes unread for longer, whatever the sweeps show.
 UNREAD_AT_MOST: Final = timedelta(hours=1)
 # Events for one run cause at most one read of ADF in this time, which doubles with every read; the timer does the rest.
@@ -157,6 +162,26 @@ def place_again(now: datetime, until: datetime) -> datetime | None:
     """Return when an invocation asks again for a place with its target, or None when it leaves that to the timer."""
     again = now + PLACE_PAUSE
     return again if again <= until else None
+
+
+def wrapper_of(pipeline: str) -> str:
+    """Return the name of a pipeline's wrapper."""
+    return pipeline + WRAPPER_SUFFIX
+
+
+def is_wrapper(pipeline: str | None) -> bool:
+    """Whether a pipeline is a wrapper, by its name."""
+    return pipeline is not None and pipeline.endswith(WRAPPER_SUFFIX)
+
+
+def check_again(reads: int, *, said_to_have_ended: bool, watched: bool) -> timedelta:
+    """Return how long an open run is left to the sweep before it is read by itself again.
+
+    An event that says that it has ended, and ADF that it has not, are likely a moment apart: then it is read again
+    soon, a few times. A run that a wrapper wraps is not what the sweep looks for: once it is known, it is read itself.
+    """
+    soon = read_spacing(reads)
+    return soon if watched or (said_to_have_ended and soon < READ_SPACING_CAP) else UNREAD_AT_MOST
 
 
 def read_spacing(reads: int) -> timedelta:

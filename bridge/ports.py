@@ -111,6 +111,14 @@ class ParkedPage:
 
 
 @dataclass(frozen=True, slots=True)
+class WrapperPipeline:
+    """A pipeline's wrapper as the factory has it: its name, and the parameters that it declares."""
+
+    name: str
+    parameters: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class RunsPage:
     """A page of the runs that changed in a window, by run id; `told_at` is the time by ADF's own clock, if it told."""
 
@@ -158,6 +166,14 @@ class Adf(Protocol):
 
     def cancel_run(self, key: RunKey, *, recursive: bool) -> Accepted | NotRunning | Refusal:
         """Cancel a run; `recursive` with the runs that it started."""
+        ...
+
+    def wrapper(self, factory: FactoryId, pipeline: str) -> WrapperPipeline | Refusal | None:
+        """Read a pipeline's wrapper; None when the factory has none. May be some minutes old."""
+        ...
+
+    def child(self, key: RunKey, run: RunReading) -> str | Refusal | None:
+        """Read which run a wrapper's run has started; None when it started none."""
         ...
 
     def failed_activity(self, key: RunKey, run: RunReading) -> FailedActivity | None:

@@ -38,12 +38,13 @@ def completion_document(completion: Completion) -> Document:
         "status": completion.status.value,
         "factory": completion.key.factory.arm_id,
         "run_id": completion.key.run_id,
+        "watched_run_id": completion.watched_run_id,
         "pipeline": completion.pipeline,
         "run_start": timestamp(completion.run_start),
         "run_end": timestamp(completion.run_end),
         "message": completion.message,
         "failed_activity": failed_activity_document(completion.failed_activity),
-        "monitor_url": completion.key.monitor_url,
+        "monitor_url": completion.watched_key.monitor_url,
     }
 
 
@@ -66,6 +67,7 @@ def run_document(run: Run, rules: Rules) -> Document:
         "factory": run.key.factory.arm_id,
         "factory_alias": rules.alias(run.key.factory),
         "run_id": run.key.run_id,
+        "watched_run_id": run.watched_run_id,
         "pipeline": run.pipeline,
         "status": run.status.value if run.status is not None else None,
         "read_at": timestamp(run.read_at),
@@ -73,7 +75,7 @@ def run_document(run: Run, rules: Rules) -> Document:
         "run_end": timestamp(run.run_end),
         "message": run.message,
         "failed_activity": failed_activity_document(run.failed_activity),
-        "monitor_url": run.key.monitor_url,
+        "monitor_url": run.watched_key.monitor_url,
     }
 
 

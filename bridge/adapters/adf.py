@@ -7,7 +7,9 @@ https://learn.microsoft.com/rest/api/datafactory/
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -25,7 +27,7 @@ from bridge.adapters.connecting import was_never_sent
 from bridge.adapters.credentials import FixedToken, azure_credential
 from bridge.config import Secret
 from bridge.model import FactoryId, FailedActivity, JsonObject, RunKey, RunReading, RunStatus, is_run_id
-from bridge.ports import Accepted, NotRunning, Refusal, RefusalKind, RunsPage, Started
+from bridge.ports import Accepted, NotRunning, Refusal, RefusalKind, RunsPage, Started, WrapperPipeline
 
 T = TypeVar("T")
 
@@ -51,6 +53,7 @@ _KINDS: Final = {
 _CLIENT_ERRORS: Final = range(400, 500)
 _HISTORY: Final = timedelta(days=45)
 _DETAIL_CHARS: Final = 500
+_WRAPPER_SECONDS: Final = 300.0
 _NOT_RUNNING: Final = "PipelineRunNotRunning"
 
 
@@ -62,6 +65,7 @@ class DataFactory:
         self._token = token
         self._clients: dict[str, DataFactoryManagementClient] = {}
         self._lock = threading.Lock()
+        self._wrappers: dict[tuple[str, str], _Known] = {}
 
     def create_run(self, factory: FactoryId, pipeline: str, parameters: JsonObject) -> Started | Refusal:
         """Send createRun, once. A refusal of kind `unavailable` means that a run may have been started."""
@@ -78,7 +82,10 @@ class DataFactory:
                 raise ValueError(answer.run_id)
             return Started(answer.run_id)
 
-        return _asked(ask)
+        answer = _asked(ask)
+        if isinstance(answer, Refusal) and answer.kind is RefusalKind.NOT_FOUND:
+            self._wrappers.clear()  # one that was known may be gone
+        return answer
 
     def cancel_run(self, key: RunKey, *, recursive: bool) -> Accepted | NotRunning | Refusal:
         """Cancel the run. That it does not run is ADF's answer, not an error.
@@ -147,26 +154,67 @@ class DataFactory:
 
         return _asked(ask)
 
+    def wrapper(self, factory: FactoryId, pipeline: str) -> WrapperPipeline | Refusal | None:
+        """GET the wrapper's definition; what was answered stands for some minutes."""
+        name = policy.wrapper_of(pipeline)
+        known = self._wrappers.get((factory.key, name))
+        if known is not None and known.until > time.monotonic():
+            return known.wrapper
+
+        def ask() -> WrapperPipeline:
+            found = self._client(factory).pipelines.get(
+                resource_group_name=factory.resource_group, factory_name=factory.name, pipeline_name=name, **_ONCE
+            )
+            properties = found.properties if found is not None else None
+            return WrapperPipeline(name, frozenset((properties.parameters if properties else None) or ()))
+
+        answer = _asked(ask)
+        if isinstance(answer, Refusal) and answer.kind is not RefusalKind.NOT_FOUND:
+            return answer
+        wrapper = None if isinstance(answer, Refusal) else answer
+        self._wrappers[(factory.key, name)] = _Known(wrapper, time.monotonic() + _WRAPPER_SECONDS)
+        return wrapper
+
+    def child(self, key: RunKey, run: RunReading) -> str | Refusal | None:
+        """Query the run's activities for the pipeline that it executed; the last one, should it have been retried."""
+
+        def ask() -> str | None:
+            found = self._activities(key, run, [("ActivityType", "ExecutePipeline")])
+            found.sort(key=lambda activity: activity.activity_run_start or datetime.max.replace(tzinfo=UTC))
+            ids = [_child_run_id(activity) for activity in found]
+            return next((one for one in reversed(ids) if one is not None), None)
+
+        return _asked(ask)
+
+    def _activities(self, key: RunKey, run: RunReading, filters: Sequence[tuple[str, str]]) -> list[ActivityRun]:
+        """Query a run's activity runs, those where each operand has that value."""
+        from azure.mgmt.datafactory.models import RunFilterParameters, RunQueryFilter
+
+        now = datetime.now(UTC)
+        which = RunFilterParameters(
+            last_updated_after=(run.run_start or now - _HISTORY) - timedelta(days=1),
+            last_updated_before=now + timedelta(days=1),
+            filters=[
+                RunQueryFilter({"operand": operand, "operator": "Equals", "values": [value]})
+                for operand, value in filters
+            ],
+        )
+        found = self._client(key.factory).activity_runs.query_by_pipeline_run(
+            resource_group_name=key.factory.resource_group,
+            factory_name=key.factory.name,
+            run_id=key.run_id,
+            filter_parameters=which,
+            **_ONCE,
+        )
+        return list(found.value)
+
     def failed_activity(self, key: RunKey, run: RunReading) -> FailedActivity | None:
         """Query the run's failed activities; the one that failed first with an error is the cause."""
 
         def ask() -> FailedActivity | None:
-            from azure.mgmt.datafactory.models import RunFilterParameters, RunQueryFilter
-
             now = datetime.now(UTC)
-            which = RunFilterParameters(
-                last_updated_after=(run.run_start or now - _HISTORY) - timedelta(days=1),
-                last_updated_before=now + timedelta(days=1),
-                filters=[RunQueryFilter({"operand": "Status", "operator": "Equals", "values": ["Failed"]})],
-            )
-            found = self._client(key.factory).activity_runs.query_by_pipeline_run(
-                resource_group_name=key.factory.resource_group,
-                factory_name=key.factory.name,
-                run_id=key.run_id,
-                filter_parameters=which,
-                **_ONCE,
-            )
-            failed = [activity for activity in found.value if activity.status == "Failed"]
+            found = self._activities(key, run, [("Status", "Failed")])
+            failed = [activity for activity in found if activity.status == "Failed"]
             failed.sort(key=lambda activity: activity.activity_run_end or now)
             return _cause(failed[0]) if failed else None
 
@@ -202,6 +250,14 @@ class DataFactory:
             base_url=self._endpoint,
             credential_scopes=[f"{self._endpoint}/.default"],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What ADF said of a wrapper, and until when that is believed (monotonic seconds)."""
+
+    wrapper: WrapperPipeline | None
+    until: float
 
 
 class _NoCredential:
@@ -248,6 +304,13 @@ def _reason(error: HttpResponseError) -> str:
     return policy.cut(words, _DETAIL_CHARS) or ""
 
 
+def _child_run_id(activity: ActivityRun) -> str | None:
+    """Return the run that an ExecutePipeline activity started, if it got that far."""
+    output = activity.output if isinstance(activity.output, dict) else {}
+    child = output.get("pipelineRunId")
+    return child if isinstance(child, str) and is_run_id(child) else None
+
+
 def _cause(activity: ActivityRun) -> FailedActivity:
     error = activity.error if isinstance(activity.error, dict) else {}
     return FailedActivity(
@@ -267,6 +330,8 @@ def _reading(run: PipelineRun) -> RunReading:
         run_start=_utc(run.run_start),
         run_end=_utc(run.run_end),
         message=run.message or None,
+        parent_run_id=_text(run.invoked_by.pipeline_run_id) if run.invoked_by else None,
+        parent_pipeline=_text(run.invoked_by.pipeline_name) if run.invoked_by else None,
     )
 
 

@@ -21,7 +21,7 @@ from bridge.model import (
     WaitState,
 )
 from bridge.policy import Rules
-from bridge.ports import Refusal
+from bridge.ports import Refusal, RefusalKind
 
 OUTCOME_OF: Final = {
     RunStatus.SUCCEEDED: Outcome.SUCCEEDED,
@@ -33,7 +33,8 @@ OUTCOME_OF: Final = {
 def apply_reading(run: Run | None, key: RunKey, reading: RunReading, now: datetime) -> Run:
     """Put what ADF said into the run's row. A run that has ended stays as it ended."""
     known = run or Run(key=key, created_at=now)
-    counted = replace(known, read_at=now, reads=known.reads + 1)
+    watched = reading.watched_run_id or known.watched_run_id
+    counted = replace(known, read_at=now, reads=known.reads + 1, watched_run_id=watched)
     if known.has_ended:
         return counted
     return replace(
@@ -47,12 +48,21 @@ def apply_reading(run: Run | None, key: RunKey, reading: RunReading, now: dateti
     )
 
 
+def forget_claim(run: Run | None, refusal: Refusal) -> Run | None:
+    """Return a run's row without the child that an event named, if ADF does not know it as that."""
+    if run is None or refusal.kind is not RefusalKind.NOT_FOUND:
+        return run
+    return replace(run, claimed_run_id=None)
+
+
 def settle(run: Run, waits: Sequence[Wait], now: datetime) -> tuple[Wait, ...]:
     """Return the open waits as they stand after ADF was asked: due when the run has ended, else to be checked again."""
+    said_to_have_ended = run.hint is not None and run.hint.is_terminal
+    pause = policy.check_again(run.reads, said_to_have_ended=said_to_have_ended, watched=run.watched_run_id is not None)
     return tuple(
         become_due(wait, completion_of(wait.token, run), now)
         if run.has_ended
-        else _checked(wait, now, f"ADF says {run.status or 'a status unknown here'}", policy.UNREAD_AT_MOST)
+        else _checked(wait, now, f"ADF says {run.status or 'a status unknown here'}", pause)
         for wait in waits
         if wait.state is WaitState.OPEN
     )
@@ -88,6 +98,7 @@ def _completion(token: str, run: Run, outcome: Outcome, message: str | None) -> 
         run_end=run.run_end,
         message=message,
         failed_activity=run.failed_activity,
+        watched_run_id=run.watched_run_id,
     )
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from bridge import policy
 from bridge.decide.readings import sooner
 from bridge.model import (
     Run,
     RunEvent,
+    RunKey,
     Verdict,
     Wait,
     WaitState,
 )
 from bridge.policy import Rules
-from bridge.ports import Refusal
+from bridge.ports import Refusal, RefusalKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,19 @@ class Judgement:
         return self.run is not None or bool(self.waits)
 
 
-def judge_event(event: RunEvent, run: Run | None, waits: Sequence[Wait], now: datetime, rules: Rules) -> Judgement:
-    """Judge an event by what is known of its run. Order never comes from event times; a known end absorbs all."""
+def judge_event(
+    event: RunEvent,
+    run: Run | None,
+    waits: Sequence[Wait],
+    now: datetime,
+    rules: Rules,
+    *,
+    key: RunKey | None = None,
+) -> Judgement:
+    """Judge an event by what is known of a run that it speaks of: its own, or the one that started it.
+
+    Order never comes from event times; a known end absorbs all.
+    """
     open_waits = tuple(wait for wait in waits if wait.state is WaitState.OPEN)
     if run is not None and run.has_ended:
         return Judgement(Verdict.DUPLICATE, f"ADF had said {run.status} before")
@@ -46,12 +59,19 @@ def judge_event(event: RunEvent, run: Run | None, waits: Sequence[Wait], now: da
         told = tuple(wait.told(now, "event", f"says {event.status}: no end") for wait in open_waits)
         return Judgement(Verdict.NOTED, f"{event.status} is no end", waits=told)
 
-    known = run or Run(key=event.key, created_at=now)
+    key = key or event.key
+    known = run or Run(key=key, created_at=now)
     # `hint_at` is when the last event that asked ADF did: of many at once, the one that writes it first asks.
     spacing = policy.read_spacing(known.reads)
     ask_adf = all(at is None or now - at >= spacing for at in (known.read_at, known.hint_at))
     hint_at = now if ask_adf else known.hint_at
-    hinted = replace(known, hint=event.status, hint_at=hint_at, pipeline=known.pipeline or event.pipeline)
+    hinted = replace(
+        known,
+        hint=event.status,
+        hint_at=hint_at,
+        pipeline=known.pipeline or event.pipeline,
+        claimed_run_id=claimed_by(event, key) or known.claimed_run_id,
+    )
     if not open_waits:
         over = "any more" if waits else "yet"
         return Judgement(Verdict.PARKED, f"nobody waits for this run {over}", run=hinted)
@@ -72,8 +92,31 @@ def judge_event(event: RunEvent, run: Run | None, waits: Sequence[Wait], now: da
     )
 
 
+def claimed_by(event: RunEvent, key: RunKey) -> str | None:
+    """Return the run that an event says was started by that one, None when it speaks of that one itself."""
+    return event.run_id if event.run_id != key.run_id else None
+
+
+# Of the verdicts on an event for several runs, the first of these stands in the list of events.
+_TELLING: Final = (
+    Verdict.MATCHED,
+    Verdict.NOTED,
+    Verdict.UNVERIFIED,
+    Verdict.UNCONFIRMED,
+    Verdict.DUPLICATE,
+    Verdict.PARKED,
+)
+
+
+def most_telling(verdicts: Sequence[tuple[Verdict, str]]) -> tuple[Verdict, str]:
+    """Return the verdict, with its reason, that says most about what an event did."""
+    return min(verdicts, key=lambda one: _TELLING.index(one[0]))
+
+
 def verdict_of(run: Run | None, refusal: Refusal | None) -> tuple[Verdict, str]:
     """Return the final verdict of an event for whose run ADF was asked."""
+    if refusal is not None and refusal.kind is RefusalKind.NOT_FOUND:
+        return Verdict.UNCONFIRMED, f"{refusal.detail}: nothing is completed"
     if refusal is not None:
         return Verdict.UNVERIFIED, f"ADF could not be asked ({refusal.kind}); it is asked again later"
     if run is not None and run.has_ended:

@@ -7,15 +7,21 @@ from datetime import datetime, timedelta
 
 from bridge import policy
 from bridge.errors import (
+    FieldError,
     IdempotencyMismatch,
+    InvalidFields,
+    PipelineNotFound,
     RequestInFlight,
     UnknownOutcome,
 )
 from bridge.model import (
+    JsonObject,
     StartRequest,
     StartState,
     TriggerRequest,
+    Wrapped,
 )
+from bridge.ports import WrapperPipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,33 @@ def admit(request: TriggerRequest, record: StartRequest | None, now: datetime) -
             return Admission(unknown=replace(record, state=StartState.UNKNOWN))
         case StartState.UNKNOWN:
             raise unknown_outcome(record)
+
+
+def pipeline_to_start(request: TriggerRequest, wrapper: WrapperPipeline | None) -> str:
+    """Return which pipeline a request starts: the wrapper, if there is one that takes the request's parameters."""
+    if wrapper is None:
+        if request.wrapped is Wrapped.ALWAYS:
+            msg = (
+                f"The factory has no pipeline {policy.wrapper_of(request.pipeline)!r}. Make it with "
+                "`python -m bridge wrap`, or leave out `wrapped`. Nothing was started."
+            )
+            raise PipelineNotFound(msg)
+        return request.pipeline
+    declared = {name.lower() for name in wrapper.parameters}
+    unknown = sorted(name for name in request.parameters if name.lower() not in declared)
+    if unknown:
+        # ADF would drop them without a word, and the pipeline would run with its defaults.
+        msg = f"The wrapper {wrapper.name!r} does not declare {', '.join(unknown)}. Make it anew with `bridge wrap`."
+        raise InvalidFields([FieldError("parameters", msg)])
+    return wrapper.name
+
+
+def as_started(request: TriggerRequest, record: StartRequest) -> tuple[str, JsonObject]:
+    """Return the pipeline and the parameters of createRun; a wrapper is given the key by which its run is found."""
+    pipeline = record.started_pipeline or request.pipeline
+    if pipeline == request.pipeline:
+        return pipeline, request.parameters
+    return pipeline, {**request.parameters, policy.CORRELATION: request.idempotency_key}
 
 
 def unknown_outcome(record: StartRequest) -> UnknownOutcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bridge import decide
 from bridge.commands import (
@@ -10,8 +10,6 @@ from bridge.commands import (
     Now,
     Point,
     Put,
-    ReadFailedActivity,
-    ReadRun,
     UseCase,
     do,
 )
@@ -22,13 +20,12 @@ from bridge.model import (
     Run,
     RunKey,
     RunReading,
-    RunStatus,
     WaitState,
 )
 from bridge.policy import Rules
 from bridge.ports import Refusal
-from bridge.service.breakers import enter, factory_breaker, leave
 from bridge.service.contention import DECISION_TRIES, contended
+from bridge.service.reading import read
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +37,13 @@ class Checked:
     due: tuple[str, ...] = ()
 
 
-def check_run(key: RunKey, rules: Rules) -> UseCase[Checked]:
-    """Ask ADF about a run, once, and settle the waits for it accordingly."""
-    return (yield from settle_run(key, (yield from _read_run(key)), rules))
+def check_run(key: RunKey, rules: Rules, *, claimed: str | None = None) -> UseCase[Checked]:
+    """Ask ADF about a run, and settle the waits for it accordingly. `claimed` is the child that an event named."""
+    known, _ = yield from do(LoadRun(key))
+    if claimed is None and known is not None:
+        claimed = known.claimed_run_id
+    reading = yield from read(key, known, claimed)
+    return (yield from settle_run(key, reading, rules))
 
 
 def settle_run(key: RunKey, reading: RunReading | Refusal, rules: Rules) -> UseCase[Checked]:
@@ -51,7 +52,7 @@ def settle_run(key: RunKey, reading: RunReading | Refusal, rules: Rules) -> UseC
         run, waits = yield from do(LoadRun(key))
         now = yield from do(Now())
         if isinstance(reading, Refusal):
-            known, settled = run, decide.postpone(waits, reading, now, rules)
+            known, settled = decide.forget_claim(run, reading), decide.postpone(waits, reading, now, rules)
         else:
             known = decide.apply_reading(run, key, reading, now)
             settled = decide.settle(known, waits, now)
@@ -62,20 +63,3 @@ def settle_run(key: RunKey, reading: RunReading | Refusal, rules: Rules) -> UseC
         due = tuple(wait.token for wait in settled if wait.state is WaitState.DUE)
         return Checked(written, reading if isinstance(reading, Refusal) else None, due)
     raise contended()
-
-
-def _read_run(key: RunKey) -> UseCase[RunReading | Refusal]:
-    breaker = yield from enter(factory_breaker(key.factory))
-    if isinstance(breaker, Refusal):
-        return breaker
-    reading = yield from do(ReadRun(key, point=Point.RUN_READ))
-    yield from leave(breaker, reading if isinstance(reading, Refusal) else None)
-    return (yield from explain(key, reading)) if isinstance(reading, RunReading) else reading
-
-
-def explain(key: RunKey, reading: RunReading) -> UseCase[RunReading]:
-    """Add to the reading of a failed run which activity made it fail."""
-    if reading.status is not RunStatus.FAILED:
-        return reading
-    activity = yield from do(ReadFailedActivity(key, reading, point=Point.FAILURE_READ))
-    return replace(reading, failed_activity=activity)

@@ -20,6 +20,7 @@ from bridge.errors import (
 from bridge.model import (
     EventRecord,
     RunEvent,
+    RunKey,
     Verdict,
 )
 from bridge.policy import Rules
@@ -38,7 +39,7 @@ class Received:
 def receive(raw: str | bytes, rules: Rules) -> UseCase[list[Received]]:
     """Take in one delivery. Returns normally for anything but a store that cannot be written."""
     received = []
-    for parsed in events.parse(raw):
+    for parsed in events.parse(raw, rules.factories.values()):
         if isinstance(parsed, events.Unusable):
             received.append((yield from _record_unusable(parsed)))
         elif parsed.factory not in rules.factories.values():
@@ -50,20 +51,33 @@ def receive(raw: str | bytes, rules: Rules) -> UseCase[list[Received]]:
 
 
 def _receive_event(event: RunEvent, rules: Rules) -> UseCase[Received]:
-    judgement = yield from _note_event(event, rules)
-    if not judgement.ask_adf:
-        return Received((yield from _record(event, judgement.verdict, judgement.reason)))
-    checked = yield from check_run(event.key, rules)
-    verdict, reason = decide.verdict_of(checked.run, checked.refusal)
-    return Received((yield from _record(event, verdict, reason)), checked.due)
+    verdicts: list[tuple[Verdict, str]] = []
+    due: list[str] = []
+    for key in event.keys:
+        judgement = yield from _note_event(event, key, rules)
+        if judgement is None:
+            continue
+        if not judgement.ask_adf:
+            verdicts.append((judgement.verdict, judgement.reason))
+            continue
+        checked = yield from check_run(key, rules, claimed=decide.claimed_by(event, key))
+        verdicts.append(decide.verdict_of(checked.run, checked.refusal))
+        due.extend(checked.due)
+    verdict, reason = decide.most_telling(verdicts)
+    return Received((yield from _record(event, verdict, reason)), tuple(due))
 
 
-def _note_event(event: RunEvent, rules: Rules) -> UseCase[decide.Judgement]:
-    """Write what the event claims before anything else: it is acknowledged only when this is durable."""
+def _note_event(event: RunEvent, key: RunKey, rules: Rules) -> UseCase[decide.Judgement | None]:
+    """Write what the event claims before anything else: it is acknowledged only when this is durable.
+
+    Where the event names the run that started this one, that one is waited for; this one's own row need not be made.
+    """
     for _ in range(DECISION_TRIES):
-        run, waits = yield from do(LoadRun(event.key))
+        run, waits = yield from do(LoadRun(key))
+        if run is None and key != event.keys[-1]:
+            return None
         now = yield from do(Now())
-        judgement = decide.judge_event(event, run, waits, now, rules)
+        judgement = decide.judge_event(event, run, waits, now, rules, key=key)
         if not judgement.writes:
             return judgement
         try:
@@ -83,7 +97,7 @@ def _record(event: RunEvent, verdict: Verdict, reason: str) -> UseCase[EventReco
         source=event.source,
         type=event.type,
         factory=event.factory.arm_id,
-        run_id=event.run_id,
+        run_id=event.key.run_id,
         status=event.status.value,
     )
     yield from do(RecordEvent(record, point=Point.EVENT_RECORDED))

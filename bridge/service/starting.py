@@ -11,6 +11,7 @@ from bridge.commands import (
     CreateRun,
     DropRequest,
     FindWait,
+    FindWrapper,
     LoadRequest,
     Now,
     Point,
@@ -32,6 +33,7 @@ from bridge.model import (
     StartState,
     TriggerRequest,
     WaitState,
+    Wrapped,
 )
 from bridge.policy import Rules
 from bridge.ports import Refusal, RefusalKind, Started
@@ -64,7 +66,9 @@ def start_run(request: TriggerRequest, rules: Rules) -> UseCase[StartAnswer]:
                 if request.wait is not None:
                     decide.check_deadline(request.wait.deadline, now, field="wait.deadline")
                     decide.check_free((yield from do(FindWait(request.wait.task.token))))
-                reserved = yield from do(SaveRequest(admission.reserve, point=Point.KEY_RESERVED))
+                pipeline = yield from _pipeline_to_start(request)
+                reserve = replace(admission.reserve, started_pipeline=pipeline)
+                reserved = yield from do(SaveRequest(reserve, point=Point.KEY_RESERVED))
                 started = yield from _create_run(request, reserved)
                 return (yield from _answer(request, started, rules, just_started=True))
             if admission.started is not None:
@@ -81,9 +85,20 @@ def _refuse_withdrawn(request: TriggerRequest) -> UseCase[None]:
         decide.check_free(wait)
 
 
+def _pipeline_to_start(request: TriggerRequest) -> UseCase[str]:
+    """Return the name of the pipeline's wrapper, if that is to be started, else the pipeline's own."""
+    if request.wrapped is Wrapped.NEVER:
+        return request.pipeline
+    wrapper = yield from do(FindWrapper(request.factory, request.pipeline, point=Point.WRAPPER_FOUND))
+    if isinstance(wrapper, Refusal):
+        raise _start_refused(request, wrapper)
+    return decide.pipeline_to_start(request, wrapper)
+
+
 def _create_run(request: TriggerRequest, reserved: StartRequest) -> UseCase[StartRequest]:
     """Send createRun, exactly once for this record, and write down what came of it."""
-    answer = yield from do(CreateRun(request.factory, request.pipeline, request.parameters, point=Point.RUN_CREATED))
+    pipeline, parameters = decide.as_started(request, reserved)
+    answer = yield from do(CreateRun(request.factory, pipeline, parameters, point=Point.RUN_CREATED))
     if isinstance(answer, Started):
         return (yield from _record_start(reserved, answer.run_id))
     if answer.kind is RefusalKind.UNAVAILABLE:

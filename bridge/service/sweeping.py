@@ -11,7 +11,8 @@ from bridge.model import FactoryId, RunKey
 from bridge.policy import Rules
 from bridge.ports import Refusal, RunsPage
 from bridge.service.breakers import enter, factory_breaker, leave
-from bridge.service.checking import check_run, explain, settle_run
+from bridge.service.checking import check_run, settle_run
+from bridge.service.reading import explain
 
 
 @dataclass(frozen=True, slots=True)

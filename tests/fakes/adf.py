@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from bridge.model import FactoryId, FailedActivity, JsonObject, RunKey, RunReading, RunStatus
-from bridge.ports import Accepted, NotRunning, Refusal, RefusalKind, RunsPage, Started
+from bridge.ports import Accepted, NotRunning, Refusal, RefusalKind, RunsPage, Started, WrapperPipeline
 from tests.fakes.clock import VirtualClock
 
 
@@ -42,6 +42,10 @@ class FakeAdf:
     read_script: deque[Refusal] = field(default_factory=deque)
     cancels: list[tuple[RunKey, bool]] = field(default_factory=list)
     cancel_script: deque[Refusal | Lost] = field(default_factory=deque)
+    wrappers: dict[str, WrapperPipeline] = field(default_factory=dict)
+    wrapper_reads: int = 0
+    child_reads: Counter[RunKey] = field(default_factory=Counter)
+    child_script: deque[Refusal] = field(default_factory=deque)
     queries: list[tuple[datetime, datetime, str | None]] = field(default_factory=list)
     query_script: deque[Refusal] = field(default_factory=deque)
     page_size: int = 100
@@ -51,6 +55,17 @@ class FakeAdf:
     def begin(self, key: RunKey, *, pipeline: str = "copy_orders", status: RunStatus = RunStatus.IN_PROGRESS) -> None:
         """Have a run that goes on."""
         self.runs[key] = RunReading(status, status.value, pipeline=pipeline, run_start=self.clock.now())
+
+    def wrap(self, pipeline: str, *parameters: str) -> None:
+        """Have a wrapper for a pipeline."""
+        self.wrappers[pipeline] = WrapperPipeline(f"{pipeline}__notified", frozenset({*parameters, "bridge_key"}))
+
+    def begin_child(self, key: RunKey, parent: RunKey, *, pipeline: str = "copy_orders") -> None:
+        """Have a wrapper's run start the run that it wraps."""
+        self.begin(key, pipeline=pipeline)
+        self.runs[key] = replace(
+            self.runs[key], parent_run_id=parent.run_id, parent_pipeline=self.runs[parent].pipeline
+        )
 
     def end(
         self, key: RunKey, status: RunStatus, *, message: str | None = None, cause: FailedActivity | None = None
@@ -112,6 +127,20 @@ class FakeAdf:
         start = int(continuation or 0)
         following = str(start + self.page_size) if len(changed) > start + self.page_size else None
         return RunsPage(dict(changed[start : start + self.page_size]), following, self.clock.now() + self.ahead)
+
+    def wrapper(self, factory: FactoryId, pipeline: str) -> WrapperPipeline | None | Refusal:
+        """Tell whether a pipeline has a wrapper."""
+        self.wrapper_reads += 1
+        return self.down or self.wrappers.get(pipeline)
+
+    def child(self, key: RunKey, run: RunReading) -> str | None | Refusal:
+        """Tell which run a wrapper's run has started."""
+        self.child_reads[key] += 1
+        if self.child_script:
+            return self.child_script.popleft()
+        if self.down is not None:
+            return self.down
+        return next((one.run_id for one, reading in self.runs.items() if reading.parent_run_id == key.run_id), None)
 
     def failed_activity(self, key: RunKey, run: RunReading) -> FailedActivity | None:
         """Read why a run failed."""

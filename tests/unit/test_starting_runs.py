@@ -154,11 +154,11 @@ def test_a_run_that_is_over_before_its_wait_is_written(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("nth", "created", "ends_well"),
     [
-        pytest.param(0, 0, False, id="key-reserved"),
-        pytest.param(1, 1, False, id="run-created"),
-        pytest.param(2, 1, True, id="start-recorded"),
-        pytest.param(3, 1, True, id="wait-written"),
-        pytest.param(4, 1, True, id="start-answered"),
+        pytest.param(1, 0, False, id="key-reserved"),
+        pytest.param(2, 1, False, id="run-created"),
+        pytest.param(3, 1, True, id="start-recorded"),
+        pytest.param(4, 1, True, id="wait-written"),
+        pytest.param(5, 1, True, id="start-answered"),
     ],
 )
 def test_dying_on_the_way(bench: Bench, nth: int, created: int, ends_well: bool) -> None:
@@ -183,7 +183,7 @@ def test_dying_on_the_way(bench: Bench, nth: int, created: int, ends_well: bool)
 def test_dying_after_a_refusal(bench: Bench) -> None:
     """S24: a process that dies right after a refusal was noted leaves the key free for another go."""
     bench.adf.create_script.append(Refusal(RefusalKind.INVALID, "no"))
-    bench.crash_at(2)
+    bench.crash_at(3)
     with pytest.raises(Crash):
         bench.start()
     bench.restart()

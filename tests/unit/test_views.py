@@ -38,6 +38,7 @@ def test_completion_v1() -> None:
         "status": "Failed",
         "factory": ARM_ID,
         "run_id": KEY.run_id,
+        "watched_run_id": None,
         "pipeline": "copy_orders",
         "run_start": "2026-03-01T12:00:00+00:00",
         "run_end": "2026-03-01T12:03:00+00:00",
@@ -56,7 +57,7 @@ def test_a_completion_with_little_in_it() -> None:
     """What is not known is null, and stays there."""
     document = views.completion_document(a_completion())
     names = [name for name, value in document.items() if value is None]
-    assert ["pipeline", "run_start", "run_end", "message", "failed_activity"] == names
+    assert ["watched_run_id", "pipeline", "run_start", "run_end", "message", "failed_activity"] == names
 
 
 def test_a_run() -> None:

@@ -1,0 +1,70 @@
+"""Reading a run from ADF: by itself, or, where a wrapper was started, by the run of the pipeline that it wraps.
+
+The outcome of a wrapped run is its child's, and the wrapper's own only when no child ever started.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bridge import policy
+from bridge.commands import FindChild, Point, ReadFailedActivity, ReadRun, UseCase, do
+from bridge.model import Run, RunKey, RunReading, RunStatus
+from bridge.ports import Refusal, RefusalKind
+from bridge.service.breakers import enter, factory_breaker, leave
+
+
+def read(key: RunKey, known: Run | None, claimed: str | None) -> UseCase[RunReading | Refusal]:
+    """Ask ADF about a run, once. `claimed` is the child that an event named; ADF has to confirm that it is one."""
+    watched = known.watched_run_id if known is not None else None
+    child = watched or claimed
+    if child is None:
+        reading = yield from _ask(key)
+        return (yield from explain(key, reading)) if isinstance(reading, RunReading) else reading
+    reading = yield from _ask(RunKey(key.factory, child))
+    if isinstance(reading, Refusal):
+        return reading
+    if watched is None and not _is_child(reading, key):
+        return Refusal(RefusalKind.NOT_FOUND, f"run {child} is not the one that this run wraps")
+    return (yield from _explain_child(key, child, reading))
+
+
+def explain(key: RunKey, reading: RunReading) -> UseCase[RunReading | Refusal]:
+    """Add to the reading of a run that has ended what it leaves out: a wrapper's child, why a run failed."""
+    if reading.status is None or not reading.status.is_terminal:
+        return reading
+    if policy.is_wrapper(reading.pipeline):
+        child = yield from do(FindChild(key, reading, point=Point.CHILD_FOUND))
+        if isinstance(child, Refusal):
+            return child
+        if child is not None:
+            childs = yield from _ask(RunKey(key.factory, child))
+            return (yield from _explain_child(key, child, childs)) if isinstance(childs, RunReading) else childs
+    return (yield from _why(key, reading))
+
+
+def _explain_child(key: RunKey, child: str, reading: RunReading) -> UseCase[RunReading]:
+    return replace((yield from _why(RunKey(key.factory, child), reading)), watched_run_id=child)
+
+
+def _why(key: RunKey, reading: RunReading) -> UseCase[RunReading]:
+    """Add to the reading of a failed run which activity made it fail."""
+    if reading.status is not RunStatus.FAILED:
+        return reading
+    activity = yield from do(ReadFailedActivity(key, reading, point=Point.FAILURE_READ))
+    return replace(reading, failed_activity=activity)
+
+
+def _is_child(reading: RunReading, key: RunKey) -> bool:
+    """Whether ADF says that a run was started by that one, and that that one is its wrapper."""
+    wraps = reading.pipeline is not None and reading.parent_pipeline == policy.wrapper_of(reading.pipeline)
+    return wraps and reading.parent_run_id == key.run_id
+
+
+def _ask(key: RunKey) -> UseCase[RunReading | Refusal]:
+    breaker = yield from enter(factory_breaker(key.factory))
+    if isinstance(breaker, Refusal):
+        return breaker
+    reading = yield from do(ReadRun(key, point=Point.RUN_READ))
+    yield from leave(breaker, reading if isinstance(reading, Refusal) else None)
+    return reading

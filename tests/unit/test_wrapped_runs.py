@@ -1,0 +1,284 @@
+"""Pipelines that are started through their wrapper: whose end counts, who is asked, and how often."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from bridge import http_api
+from bridge.errors import InvalidFields, PipelineNotFound
+from bridge.model import Completion, FailedActivity, Outcome, RunKey, RunStatus, StartState, Verdict, WaitState, Wrapped
+from bridge.ports import Refusal, RefusalKind
+from tests.fakes.bench import Bench
+from tests.fakes.samples import ARM_ID, FACTORY, MINUTE, OTHER_FACTORY, SECOND, TASK, a_task, cloud_event, event_json
+
+HOUR = timedelta(hours=1)
+WRAPPER = RunKey(FACTORY, "run-1")  # what createRun answers first
+CHILD = RunKey(FACTORY, "child-1")
+FORBIDDEN = Refusal(RefusalKind.FORBIDDEN, "ADF answered 403")
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """A bridge, and a task that has been parked for long; it started a wrapper, whose child goes on."""
+    bench = Bench()
+    bench.adf.wrap("copy_orders", "day")
+    bench.airflow.run(TASK)
+    bench.start()
+    bench.airflow.park(TASK)
+    bench.adf.begin_child(CHILD, WRAPPER)
+    bench.clock.advance(HOUR)
+    bench.tick()
+    bench.clock.advance(MINUTE)
+    return bench
+
+
+def notice(status: str = "Succeeded", child: str | None = CHILD.run_id, parent: RunKey = WRAPPER) -> str:
+    """Return what a wrapper sends: while it does, it goes on itself."""
+    data = {"runId": child, "parentRunId": parent.run_id, "pipelineName": "copy_orders", "status": status}
+    return json.dumps(cloud_event(RunKey(FACTORY, child or parent.run_id), status, data=data))
+
+
+def notify(bench: Bench, status: str = "Succeeded", **changes: str | None) -> Verdict:
+    """Have a notice arrive."""
+    (received,) = bench.app.receive(notice(status, **changes))
+    return received.record.verdict
+
+
+def told(bench: Bench) -> Completion:
+    """Return the only completion that the task was told."""
+    (completion,) = bench.airflow.told["ti-1"]
+    return completion
+
+
+def test_the_wrapper_is_started() -> None:
+    """A pipeline that has a wrapper is started through it, with the key by which the run can be found again."""
+    bench = Bench()
+    bench.adf.wrap("copy_orders", "Day")
+    answer = bench.start()
+    (create,) = bench.adf.creates
+    assert ("copy_orders__notified", {"day": "2026-03-01", "bridge_key": TASK.token}) == (
+        create.pipeline,
+        create.parameters,
+    )
+    assert ("run-1", "copy_orders") == (answer["run"]["run_id"], answer["run"]["pipeline"])
+    record = bench.store.inner.request(TASK.token)
+    assert record is not None
+    assert (StartState.STARTED, "copy_orders__notified") == (record.state, record.started_pipeline)
+
+
+@pytest.mark.parametrize("wrapped", [Wrapped.AUTO, Wrapped.NEVER])
+def test_the_pipeline_itself_is_started(wrapped: Wrapped) -> None:
+    """A pipeline without a wrapper, or one that is not wanted, is started itself, and is given nothing of ours."""
+    bench = Bench()
+    if wrapped is Wrapped.NEVER:
+        bench.adf.wrap("copy_orders", "day")
+    bench.start(wrapped=wrapped)
+    assert [("copy_orders", {"day": "2026-03-01"})] == [(one.pipeline, one.parameters) for one in bench.adf.creates]
+    assert (1 if wrapped is Wrapped.AUTO else 0) == bench.adf.wrapper_reads
+
+
+def test_a_wrapper_that_is_missing() -> None:
+    """`always` starts nothing when there is no wrapper, and the same key may be used again."""
+    bench = Bench()
+    with pytest.raises(PipelineNotFound, match="bridge wrap"):
+        bench.start(wrapped=Wrapped.ALWAYS)
+    bench.adf.wrap("copy_orders", "day")
+    bench.start(wrapped=Wrapped.ALWAYS)
+    assert ["copy_orders__notified"] == [one.pipeline for one in bench.adf.creates]
+
+
+def test_a_wrapper_that_is_out_of_date() -> None:
+    """A parameter that the wrapper does not pass on is refused: ADF would drop it without a word."""
+    bench = Bench()
+    bench.adf.wrap("copy_orders")
+    with pytest.raises(InvalidFields, match="day"):
+        bench.start()
+    assert [] == bench.adf.creates
+
+
+def test_wrappers_that_cannot_be_read() -> None:
+    """Where ADF does not tell whether there is a wrapper, nothing is started, and the answer says so."""
+    bench = Bench()
+    bench.adf.down = FORBIDDEN
+    response = bench.call(
+        http_api.post_run,
+        body={"factory": "demo", "pipeline": "copy_orders", "parameters": {}},
+        headers={"idempotency-key": "k"},
+    )
+    assert (403, "adf-refused", []) == (response.status, json.loads(response.body)["code"], bench.adf.creates)
+
+
+def test_the_notice(bench: Bench) -> None:
+    """A notice comes while the wrapper still goes on: the child has ended, says ADF at one read."""
+    bench.adf.end(CHILD, RunStatus.SUCCEEDED)
+    before = sum(bench.adf.reads.values())
+    assert Verdict.MATCHED is notify(bench)
+    assert (Outcome.SUCCEEDED, WRAPPER, CHILD) == (told(bench).status, told(bench).key, told(bench).watched_key)
+    assert 1 == sum(bench.adf.reads.values()) - before
+    assert Verdict.DUPLICATE is notify(bench)
+
+
+def test_the_child_failed(bench: Bench) -> None:
+    """The task is told the child's message and activity, not the wrapper's."""
+    cause = FailedActivity("Copy", "Copy", "2200", "no such table")
+    bench.adf.end(CHILD, RunStatus.FAILED, message="Operation on target Copy failed", cause=cause)
+    notify(bench, "Failed")
+    assert ("Operation on target Copy failed", cause) == (told(bench).message, told(bench).failed_activity)
+
+
+def test_the_child_was_cancelled(bench: Bench) -> None:
+    """S30: a cancelled child makes its wrapper say Failed; ADF knows better, and so does the task."""
+    bench.adf.end(CHILD, RunStatus.CANCELLED)
+    assert Verdict.MATCHED is notify(bench, "Failed")
+    assert Outcome.CANCELLED is told(bench).status
+
+
+def test_no_child_ever_started(bench: Bench) -> None:
+    """A wrapper whose child cannot start says so with a notice of its own; its own end is what counts."""
+    del bench.adf.runs[CHILD]
+    assert Verdict.UNCONFIRMED is notify(bench, "Failed", child=None)
+    bench.clock.advance(SECOND)
+    bench.adf.end(WRAPPER, RunStatus.FAILED, message="Operation on target Run failed: too many queued runs")
+    bench.pass_time(30 * SECOND)
+    assert (Outcome.FAILED, None) == (told(bench).status, told(bench).watched_run_id)
+    assert "too many queued runs" in (told(bench).message or "")
+
+
+@pytest.mark.parametrize("status", [RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED])
+def test_the_notice_is_lost(bench: Bench, status: RunStatus) -> None:
+    """S27: without a notice the sweep sees the wrapper's end, and asks for the child's: one more look at ADF."""
+    bench.adf.end(CHILD, status, message="why")
+    bench.adf.end(WRAPPER, RunStatus.SUCCEEDED if status is RunStatus.SUCCEEDED else RunStatus.FAILED)
+    bench.pass_time(75 * SECOND)
+    assert (status.value, CHILD) == (told(bench).status.value, told(bench).watched_key)
+    assert 1 == bench.adf.child_reads[WRAPPER]
+
+
+def test_the_wrapper_was_cancelled(bench: Bench) -> None:
+    """S30: a wrapper that was cancelled sends nothing; the sweep finds it, and waits for its child, too."""
+    bench.adf.end(WRAPPER, RunStatus.CANCELLED)
+    bench.pass_time(75 * SECOND)
+    assert WaitState.OPEN is bench.wait().state
+    bench.adf.end(CHILD, RunStatus.CANCELLED)
+    bench.pass_time(75 * SECOND)
+    assert Outcome.CANCELLED is told(bench).status
+
+
+def test_the_child_is_not_to_be_found(bench: Bench) -> None:
+    """S45: where ADF does not tell which run the wrapper started, nothing is completed unverified; it drains after."""
+    bench.adf.end(CHILD, RunStatus.FAILED)
+    bench.adf.end(WRAPPER, RunStatus.FAILED)
+    bench.adf.child_script.append(FORBIDDEN)
+    bench.pass_time(30 * SECOND)
+    assert WaitState.OPEN is bench.wait().state
+    bench.pass_time(3 * MINUTE)
+    assert (Outcome.FAILED, CHILD) == (told(bench).status, told(bench).watched_key)
+
+
+@pytest.mark.parametrize("other", ["of another wrapper", "of a pipeline that is no wrapper", "not known"])
+def test_a_child_that_is_none(bench: Bench, other: str) -> None:
+    """S35: an event that names somebody else's run as the child completes nothing, at one read of ADF."""
+    stranger = RunKey(FACTORY, "child-2")
+    if other == "of another wrapper":
+        elsewhere = RunKey(FACTORY, "wrapper-2")
+        bench.adf.begin(elsewhere, pipeline="copy_orders__notified")
+        bench.adf.begin_child(stranger, elsewhere)
+    elif other == "of a pipeline that is no wrapper":
+        bench.adf.begin_child(stranger, WRAPPER, pipeline="another_pipeline")
+    if stranger in bench.adf.runs:
+        bench.adf.end(stranger, RunStatus.SUCCEEDED)
+    before = sum(bench.adf.reads.values())
+    assert Verdict.UNCONFIRMED is notify(bench, child=stranger.run_id)
+    assert (1, WaitState.OPEN) == (sum(bench.adf.reads.values()) - before, bench.wait().state)
+    bench.adf.end(CHILD, RunStatus.SUCCEEDED)
+    bench.adf.end(WRAPPER, RunStatus.SUCCEEDED)
+    bench.pass_time(2 * MINUTE)
+    assert CHILD == told(bench).watched_key
+
+
+def test_a_pipeline_that_starts_others() -> None:
+    """The end of a run that an ordinary pipeline started is not that pipeline's end."""
+    bench = Bench()
+    bench.adf.begin(WRAPPER, pipeline="orchestrate")
+    bench.adf.begin_child(CHILD, WRAPPER)
+    bench.airflow.run(TASK)
+    bench.register(TASK, WRAPPER)
+    bench.airflow.park(TASK)
+    bench.adf.end(CHILD, RunStatus.SUCCEEDED)
+    bench.clock.advance(MINUTE)
+    assert Verdict.UNCONFIRMED is notify(bench)
+    assert WaitState.OPEN is bench.wait().state
+
+
+def test_both_are_waited_for(bench: Bench) -> None:
+    """One notice completes a task that waits for the wrapper, and one that waits for the child."""
+    other = a_task(task_id="other", task_instance_id="ti-other")
+    bench.airflow.run(other)
+    bench.register(other, CHILD)
+    bench.airflow.park(other)
+    bench.clock.advance(MINUTE)
+    bench.adf.end(CHILD, RunStatus.SUCCEEDED)
+    notify(bench)
+    bench.pass_time(MINUTE)
+    assert {"ti-1": 1, "ti-other": 1} == bench.airflow.resumed
+
+
+def test_the_notice_is_early() -> None:
+    """S01: a notice that comes before the wait is registered is parked with the wrapper's run, and found there."""
+    bench = Bench()
+    bench.adf.begin(WRAPPER, pipeline="copy_orders__notified")
+    bench.adf.begin_child(CHILD, WRAPPER)
+    bench.adf.end(CHILD, RunStatus.SUCCEEDED)
+    assert Verdict.PARKED is notify(bench)
+    bench.airflow.run(TASK)
+    registered = bench.register(TASK, WRAPPER)
+    assert registered.wait is not None
+    assert registered.wait.completion is not None
+    assert (WaitState.INLINE, CHILD) == (registered.wait.state, registered.wait.completion.watched_key)
+
+
+def test_by_the_factorys_name(bench: Bench) -> None:
+    """A pipeline's expression knows the factory's name only: it is looked up among the allowed ones."""
+    bench.adf.end(CHILD, RunStatus.SUCCEEDED)
+    event = json.loads(notice()) | {"source": "factories/ADF-demo"}
+    (received,) = bench.app.receive(json.dumps(event))
+    assert (Verdict.MATCHED, ARM_ID) == (received.record.verdict, received.record.factory)
+
+
+@pytest.mark.parametrize("name", ["factories/adf-strange", "factories/"])
+def test_by_a_name_that_nobody_knows(bench: Bench, name: str) -> None:
+    """S35: a name that no allowed factory has is rejected."""
+    (received,) = bench.app.receive(json.dumps(json.loads(notice()) | {"source": name}))
+    assert Verdict.REJECTED is received.record.verdict
+
+
+def test_by_a_name_that_two_have() -> None:
+    """S18: a name that two allowed factories have is rejected, never guessed."""
+    twin = OTHER_FACTORY.arm_id.replace("rg-demo", "rg-twin")
+    bench = Bench(BRIDGE_FACTORIES=f"one={OTHER_FACTORY.arm_id}; two={twin}")
+    event = json.loads(event_json(RunKey(OTHER_FACTORY, "r-1"), "Succeeded")) | {"source": "factories/adf-other"}
+    (received,) = bench.app.receive(json.dumps(event))
+    assert (Verdict.REJECTED, True) == (received.record.verdict, "several" in received.record.reason)
+
+
+def test_what_is_shown(bench: Bench) -> None:
+    """The API shows both runs, and the link leads to the one that a person wants to see."""
+    bench.adf.end(CHILD, RunStatus.SUCCEEDED)
+    notify(bench)
+    document = json.loads(bench.call(http_api.get_run, path={"run_id": WRAPPER.run_id}).body)["run"]
+    assert (WRAPPER.run_id, CHILD.run_id, CHILD.monitor_url) == (
+        document["run_id"],
+        document["watched_run_id"],
+        document["monitor_url"],
+    )
+
+
+def test_said_to_have_ended(bench: Bench) -> None:
+    """S05: where the notice and ADF disagree, ADF is asked again soon, a few times, and then left to the sweep."""
+    before = bench.adf.reads[CHILD]
+    assert Verdict.UNCONFIRMED is notify(bench)
+    bench.clock.advance(5 * SECOND)
+    bench.adf.end(CHILD, RunStatus.SUCCEEDED)
+    bench.pass_time(15 * SECOND)
+    assert (Outcome.SUCCEEDED, 2) == (told(bench).status, bench.adf.reads[CHILD] - before)
