@@ -19,6 +19,7 @@ from bridge.model import (
     FactoryId,
     FailedActivity,
     JsonObject,
+    Match,
     Run,
     RunKey,
     RunReading,
@@ -29,6 +30,7 @@ from bridge.model import (
 )
 from bridge.ports import (
     Accepted,
+    FoundRun,
     NotRunning,
     OpenWait,
     ParkedPage,
@@ -50,6 +52,7 @@ class Point(StrEnum):
     EVENT_RECORDED = "event.recorded"
     RUN_READ = "run.read"
     FAILURE_READ = "run.failure-read"
+    RUN_FOUND = "run.found"
     CHILD_FOUND = "run.child-found"
     RUN_SETTLED = "run.settled"
     DELIVERY_CLAIMED = "delivery.claimed"
@@ -149,6 +152,7 @@ class ListOpen(Command[Sequence[OpenWait]]):
 
     factory: FactoryId
     limit: int
+    pipeline: str | None = None  # only the waits by match for its runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +246,14 @@ class FindChild(Effect[str | None | Refusal]):
 
     key: RunKey
     reading: RunReading
+
+
+@dataclass(frozen=True, slots=True)
+class FindRun(Effect[FoundRun | None | Refusal]):
+    """Find in ADF the earliest run that a match takes."""
+
+    factory: FactoryId
+    match: Match
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,8 +110,8 @@ class Executor:
                 return world.store.breaker(name)
             case c.LoadSweep(factory):
                 return world.store.sweep(factory)
-            case c.ListOpen(factory, limit):
-                return world.store.open_waits(factory, limit=limit)
+            case c.ListOpen(factory, limit, pipeline):
+                return world.store.open_waits(factory, limit=limit, pipeline=pipeline)
             case _:
                 raise TypeError(command)
 
@@ -151,6 +151,8 @@ class Executor:
                 return adf.failed_activity(key, reading)
             case c.FindChild(key, reading):
                 return adf.child(key, reading)
+            case c.FindRun(factory, match):
+                return adf.find_run(factory, match)
             case c.FindWrapper(factory, pipeline):
                 return adf.wrapper(factory, pipeline)
             case c.ReadTask(task):

@@ -76,6 +76,17 @@ class Fields:
             return first
         return words(value)
 
+    def some_of(self, name: str, words: tuple[E, ...]) -> tuple[E, ...]:
+        """Read a list of some of these words; all of them, if it is missing."""
+        if not self.has(name):
+            return words
+        value = self._get(name)
+        allowed = ", ".join(f"'{word}'" for word in words)
+        if not isinstance(value, list) or not value or any(one not in words for one in value):
+            self.wrong(name, f"has to be a list of some of {allowed}")
+            return words
+        return tuple(word for word in words if word in value)
+
     def time(self, name: str) -> datetime:
         """Read a time in ISO 8601 with its offset; returned in UTC."""
         text = self.text(name)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Never
 
 from bridge.errors import (
@@ -20,14 +20,17 @@ from bridge.errors import (
 from bridge.fields import Fields, is_unicode, kind_of
 from bridge.model import (
     FactoryId,
+    Match,
     Mode,
     OnAbandon,
     RunKey,
+    RunStatus,
     TaskRef,
     TriggerRequest,
     WaitRequest,
     Wrapped,
     is_run_id,
+    match_key,
 )
 from bridge.policy import Rules
 
@@ -36,11 +39,12 @@ MAX_PARAMETERS: Final = 50
 KEY_CHARS: Final = 255
 PIPELINE_CHARS: Final = 140
 MAX_DEPTH: Final = 64
+_ENDS: Final = tuple(status for status in RunStatus if status.is_terminal)
 
 
 @dataclass(frozen=True, slots=True)
 class RunWait:
-    """A request to wait for an existing run."""
+    """A request to wait for an existing run, or, with a match, for one that is to be found."""
 
     key: RunKey
     wait: WaitRequest
@@ -139,15 +143,35 @@ def trigger_request(document: Mapping[str, Any], idempotency_key: str | None, ru
 
 
 def run_wait(document: Mapping[str, Any], rules: Rules) -> RunWait:
-    """Read the body of `POST /waits`."""
+    """Read the body of `POST /waits`: with `factory` and `run_id`, or with `match`."""
     fields = Fields(document)
-    factory_text = fields.text("factory", most=500)
-    run_id = fields.text("run_id")
-    fields.check("run_id", run_id, is_run_id, "is no run id")
+    if not fields.has("match"):
+        factory_text = fields.text("factory", most=500)
+        run_id = fields.text("run_id")
+        fields.check("run_id", run_id, is_run_id, "is no run id")
+        wait = _wait(fields)
+        fields.finish()
+        _check_target(wait, rules)
+        return RunWait(RunKey(allowed_factory(factory_text, rules), run_id), wait)
+    factory_text, match = _match(fields.nested("match"))
     wait = _wait(fields)
+    if wait.on_abandon is not OnAbandon.LEAVE:
+        fields.wrong("on_abandon", "has to be 'leave' with a match: a run that others start is not cancelled")
     fields.finish()
     _check_target(wait, rules)
-    return RunWait(RunKey(allowed_factory(factory_text, rules), run_id), wait)
+    key = match_key(allowed_factory(factory_text, rules), match.pipeline, wait.task.token)
+    return RunWait(key, replace(wait, match=match))
+
+
+def _match(fields: Fields) -> tuple[str, Match]:
+    """Read which run is waited for."""
+    factory = fields.text("factory", most=500)
+    pipeline = fields.text("pipeline", most=PIPELINE_CHARS)
+    fields.check("pipeline", pipeline, _is_segment, "is no pipeline's name")
+    since = fields.time("since")
+    statuses = fields.some_of("statuses", _ENDS)
+    fields.no_others()
+    return factory, Match(pipeline, since, statuses)
 
 
 def run_cancel(document: Mapping[str, Any], rules: Rules) -> RunCancel:

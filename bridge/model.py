@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any, Final
 
 from bridge.token import canonical_task, token_of_canonical
@@ -177,6 +178,38 @@ class RunKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Match:
+    """Which run is waited for where nobody knows its id yet: the earliest one of a pipeline that began since then.
+
+    A run that ends in another status than these is passed over.
+    """
+
+    pipeline: str
+    since: datetime
+    statuses: tuple[RunStatus, ...]
+
+    def takes(self, run: RunReading) -> bool:
+        """Whether a run is one of those."""
+        began = run.run_start is not None and run.run_start >= self.since
+        over = run.status is not None and run.status.is_terminal
+        named = (run.pipeline or "").lower() == self.pipeline.lower()
+        return began and named and (not over or run.status in self.statuses)
+
+
+def match_key(factory: FactoryId, pipeline: str, token: str) -> RunKey:
+    """Return the key under which a wait by match is kept: the row of a run that is to be found yet.
+
+    No run id of ADF's looks like it. Keys for the same pipeline begin alike.
+    """
+    return RunKey(factory, match_prefix(pipeline) + token)
+
+
+def match_prefix(pipeline: str) -> str:
+    """Return how the run ids in the keys of waits for a pipeline's runs begin."""
+    return f"match~{sha256(pipeline.lower().encode()).hexdigest()[:12]}~"
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRef:
     """One try of one Airflow task instance on one target. `map_index` is -1 for a task that is not mapped."""
 
@@ -220,7 +253,8 @@ class Run:
     """A pipeline run as the bridge knows it. `status` comes from ADF only; `hint` is what events claimed.
 
     Where a wrapper was started, `key` is the wrapper's run, and everything else is told of the run that it wraps:
-    `watched_run_id`, confirmed by ADF; `claimed_run_id` is what an event named.
+    `watched_run_id`, confirmed by ADF; `claimed_run_id` is what an event named. Where a run is waited for by `match`,
+    `key` is `match_key`, and `watched_run_id` the run that was found.
     """
 
     key: RunKey
@@ -237,6 +271,7 @@ class Run:
     created_at: datetime | None = None
     watched_run_id: str | None = None
     claimed_run_id: str | None = None
+    match: Match | None = None
     version: str = ""
 
     @property
@@ -323,6 +358,7 @@ class Wait:
     sent_at: datetime | None = None
     abandoned_at: datetime | None = None  # when a read of the task first showed that nobody waits
     cancels: bool = False  # the run is to be cancelled, and was not yet
+    match: Match | None = None
     completion: Completion | None = None
     timeline: tuple[TimelineEntry, ...] = ()
     news: int = 0  # how many of the newest lines are not stored yet
@@ -401,6 +437,7 @@ class WaitRequest:
     mode: Mode
     deadline: datetime
     on_abandon: OnAbandon = OnAbandon.LEAVE
+    match: Match | None = None
 
 
 class Wrapped(StrEnum):

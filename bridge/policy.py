@@ -65,6 +65,7 @@ SWEEP_PAGES: Final = 50  # ADF shows 100 runs on a page
 SINGLE_READS_FROM: Final = timedelta(hours=1)
 SINGLE_READS_PER_HOUR: Final = 10
 OPEN_WAITS: Final = 10_000
+MATCHES: Final = 100  # waits by match that one event can bring to their end; the sweep finds the others
 
 # A createRun call is over after this, whatever became of it.
 START_LEASE: Final = timedelta(seconds=60)

@@ -15,6 +15,7 @@ from bridge.model import (
     FactoryId,
     FailedActivity,
     JsonObject,
+    Match,
     Run,
     RunKey,
     RunReading,
@@ -119,6 +120,14 @@ class WrapperPipeline:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundRun:
+    """A run that was looked for, and what ADF says of it."""
+
+    run_id: str
+    reading: RunReading
+
+
+@dataclass(frozen=True, slots=True)
 class RunsPage:
     """A page of the runs that changed in a window, by run id; `told_at` is the time by ADF's own clock, if it told."""
 
@@ -176,6 +185,10 @@ class Adf(Protocol):
         """Read which run a wrapper's run has started; None when it started none."""
         ...
 
+    def find_run(self, factory: FactoryId, match: Match) -> FoundRun | Refusal | None:
+        """Find the earliest run that a match takes; None when there is none yet."""
+        ...
+
     def failed_activity(self, key: RunKey, run: RunReading) -> FailedActivity | None:
         """Read which activity made a run fail; None when ADF does not say or cannot be asked."""
         ...
@@ -225,12 +238,17 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class OpenWait:
-    """A hint to a wait whose run goes on; `watched` is its task when that has to be looked at meanwhile."""
+    """A hint to a wait whose run goes on.
+
+    `watched` is its task when that has to be looked at meanwhile; `pipeline`, in lower case, is whose runs it waits for
+    by match.
+    """
 
     token: str
     run_id: str
     registered_at: datetime
     watched: TaskRef | None = None
+    pipeline: str | None = None
 
 
 class Store(Protocol):
@@ -261,8 +279,8 @@ class Store(Protocol):
         """Return hints to a target's waits that are due, the oldest first."""
         ...
 
-    def open_waits(self, factory: FactoryId, *, limit: int) -> Sequence[OpenWait]:
-        """Return hints to the open waits for a factory's runs, the oldest first."""
+    def open_waits(self, factory: FactoryId, *, limit: int, pipeline: str | None = None) -> Sequence[OpenWait]:
+        """Return hints to the open waits for a factory's runs, the oldest first; or those by match of a pipeline."""
         ...
 
     def waits(self, which: WaitFilter, *, limit: int, cursor: str | None) -> tuple[Sequence[Wait], str | None]:

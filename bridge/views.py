@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from bridge.model import Completion, EventRecord, FailedActivity, Run, TaskRef, Wait
+from bridge.model import Completion, EventRecord, FailedActivity, Match, Run, TaskRef, Wait
 from bridge.policy import Rules
 
 COMPLETION_SCHEMA: Final = "completion/v1"
@@ -62,12 +62,16 @@ def task_document(task: TaskRef) -> Document:
 
 
 def run_document(run: Run, rules: Rules) -> Document:
-    """Return a run as the API shows it. `status` is what ADF said last, None before it was asked."""
+    """Return a run as the API shows it. `status` is what ADF said last, None before it was asked.
+
+    `run_id` is None, and there is no link, as long as no run that matches has been found.
+    """
+    found = run.watched_run_id if run.match is not None else run.key.run_id
     return {
         "factory": run.key.factory.arm_id,
         "factory_alias": rules.alias(run.key.factory),
-        "run_id": run.key.run_id,
-        "watched_run_id": run.watched_run_id,
+        "run_id": found,
+        "watched_run_id": run.watched_run_id if run.match is None else None,
         "pipeline": run.pipeline,
         "status": run.status.value if run.status is not None else None,
         "read_at": timestamp(run.read_at),
@@ -75,7 +79,16 @@ def run_document(run: Run, rules: Rules) -> Document:
         "run_end": timestamp(run.run_end),
         "message": run.message,
         "failed_activity": failed_activity_document(run.failed_activity),
-        "monitor_url": run.watched_key.monitor_url,
+        "monitor_url": run.watched_key.monitor_url if found is not None else None,
+    }
+
+
+def match_document(match: Match) -> Document:
+    """Return which run is waited for."""
+    return {
+        "pipeline": match.pipeline,
+        "since": timestamp(match.since),
+        "statuses": [status.value for status in match.statuses],
     }
 
 
@@ -88,7 +101,8 @@ def wait_document(wait: Wait) -> Document:
         "mode": wait.mode.value,
         "task": task_document(wait.task),
         "factory": wait.key.factory.arm_id,
-        "run_id": wait.key.run_id,
+        "run_id": wait.key.run_id if wait.match is None else None,
+        "match": match_document(wait.match) if wait.match is not None else None,
         "deadline": timestamp(wait.deadline),
         "on_abandon": wait.on_abandon.value,
         "registered_at": timestamp(wait.registered_at),

@@ -26,8 +26,8 @@ from bridge import policy
 from bridge.adapters.connecting import was_never_sent
 from bridge.adapters.credentials import FixedToken, azure_credential
 from bridge.config import Secret
-from bridge.model import FactoryId, FailedActivity, JsonObject, RunKey, RunReading, RunStatus, is_run_id
-from bridge.ports import Accepted, NotRunning, Refusal, RefusalKind, RunsPage, Started, WrapperPipeline
+from bridge.model import FactoryId, FailedActivity, JsonObject, Match, RunKey, RunReading, RunStatus, is_run_id
+from bridge.ports import Accepted, FoundRun, NotRunning, Refusal, RefusalKind, RunsPage, Started, WrapperPipeline
 
 T = TypeVar("T")
 
@@ -53,6 +53,7 @@ _KINDS: Final = {
 _CLIENT_ERRORS: Final = range(400, 500)
 _HISTORY: Final = timedelta(days=45)
 _DETAIL_CHARS: Final = 500
+_PAGES_SEARCHED: Final = 20
 _WRAPPER_SECONDS: Final = 300.0
 _NOT_RUNNING: Final = "PipelineRunNotRunning"
 
@@ -131,6 +132,18 @@ class DataFactory:
 
         https://learn.microsoft.com/rest/api/datafactory/pipeline-runs/query-by-factory
         """
+        return self._runs(factory, since, until, continuation)
+
+    def _runs(
+        self,
+        factory: FactoryId,
+        since: datetime,
+        until: datetime,
+        continuation: str | None,
+        *,
+        pipeline: str | None = None,
+    ) -> RunsPage | Refusal:
+        """Query a page of runs, of all pipelines or of one."""
         dates: list[str | None] = []
 
         def keep_date(response: Any, page: PipelineRunsQueryResponse, _: object) -> PipelineRunsQueryResponse:  # noqa: ANN401
@@ -138,9 +151,13 @@ class DataFactory:
             return page
 
         def ask() -> RunsPage:
-            from azure.mgmt.datafactory.models import RunFilterParameters
+            from azure.mgmt.datafactory.models import RunFilterParameters, RunQueryFilter, RunQueryOrderBy
 
             window = RunFilterParameters(last_updated_after=since, last_updated_before=until)
+            if pipeline is not None:
+                only = {"operand": "PipelineName", "operator": "Equals", "values": [pipeline]}
+                window.filters = [RunQueryFilter(only)]
+                window.order_by = [RunQueryOrderBy(order_by="RunStart", order="ASC")]
             window.continuation_token = continuation
             page = self._client(factory).pipeline_runs.query_by_factory(
                 resource_group_name=factory.resource_group,
@@ -207,6 +224,22 @@ class DataFactory:
             **_ONCE,
         )
         return list(found.value)
+
+    def find_run(self, factory: FactoryId, match: Match) -> FoundRun | Refusal | None:
+        """Query the pipeline's runs that changed since then, in the order in which they began."""
+        continuation: str | None = None
+        until = datetime.now(UTC) + timedelta(days=1)
+        for _ in range(_PAGES_SEARCHED):
+            page = self._runs(factory, match.since, until, continuation, pipeline=match.pipeline)
+            if isinstance(page, Refusal):
+                return page
+            found = [FoundRun(run_id, one) for run_id, one in page.readings.items() if match.takes(one)]
+            if found:
+                return min(found, key=lambda one: one.reading.run_start or until)
+            continuation = page.continuation
+            if continuation is None:
+                return None
+        return Refusal(RefusalKind.INVALID, f"{match.pipeline!r} has had too many runs since then to look through")
 
     def failed_activity(self, key: RunKey, run: RunReading) -> FailedActivity | None:
         """Query the run's failed activities; the one that failed first with an error is the cause."""

@@ -29,10 +29,10 @@ from bridge.model import (
     RunKey,
     StartRequest,
     Sweep,
-    TaskRef,
     Verdict,
     Wait,
     WaitState,
+    match_prefix,
 )
 from bridge.ports import Due, OpenWait, WaitFilter
 
@@ -128,18 +128,19 @@ class SqliteStore:
             ).fetchall()
         return [Due(token, datetime.fromtimestamp(due_at, UTC), WaitState(state)) for token, due_at, state in found]
 
-    def open_waits(self, factory: FactoryId, *, limit: int) -> Sequence[OpenWait]:
+    def open_waits(self, factory: FactoryId, *, limit: int, pipeline: str | None = None) -> Sequence[OpenWait]:
         """Return a factory's open waits, the oldest first."""
+        first = match_prefix(pipeline) if pipeline is not None else ""
         with self._transaction("DEFERRED") as db:
             found = db.execute(
                 "SELECT token, run_id, registered_at, "
-                "CASE json_extract(row, '$.on_abandon') WHEN 'cancel' THEN row END "
-                "FROM waits WHERE factory = ? AND state = 'open' ORDER BY registered_at LIMIT ?",
-                (factory.key, limit),
+                "CASE WHEN json_extract(row, '$.on_abandon') = 'cancel' OR json_extract(row, '$.match') IS NOT NULL "
+                "THEN row END "
+                "FROM waits WHERE factory = ? AND state = 'open' AND run_id >= ? AND run_id < ? "
+                "ORDER BY registered_at LIMIT ?",
+                (factory.key, first, first + "\x7f", limit),
             ).fetchall()
-        return [
-            OpenWait(token, run_id, datetime.fromtimestamp(at, UTC), _watched(row)) for token, run_id, at, row in found
-        ]
+        return [_open_wait(*one) for one in found]
 
     def waits(self, which: WaitFilter, *, limit: int, cursor: str | None) -> tuple[Sequence[Wait], str | None]:
         """Return a page of waits. The cursor is the place of the last one shown."""
@@ -398,8 +399,13 @@ def _put_wait(db: sqlite3.Connection, wait: Wait) -> None:
     )
 
 
-def _watched(row: str | None) -> TaskRef | None:
-    return decode(row, Wait, version="").watched if row is not None else None
+def _open_wait(token: str, run_id: str, registered_at: float, row: str | None) -> OpenWait:
+    """Return a hint to an open wait; `row` is given where there is more to tell."""
+    at = datetime.fromtimestamp(registered_at, UTC)
+    if row is None:
+        return OpenWait(token, run_id, at)
+    wait = decode(row, Wait, version="")
+    return OpenWait(token, run_id, at, wait.watched, wait.match.pipeline.lower() if wait.match is not None else None)
 
 
 def _compare_and_set(

@@ -60,6 +60,8 @@ def open_hint(wait: Wait, open_key: str) -> Hint:
     facts = {"token": wait.token, "run_id": wait.key.run_id}
     if wait.watched is not None:
         facts["watched"] = msgspec.json.encode(wait.watched).decode()
+    if wait.match is not None:
+        facts["pipeline"] = wait.match.pipeline.lower()
     return Hint(partition, open_key, keys.run_partition(wait.key), facts)
 
 

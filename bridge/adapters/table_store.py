@@ -206,18 +206,29 @@ class TableStore:
                     return found
         return found
 
-    def open_waits(self, factory: FactoryId, *, limit: int) -> Sequence[OpenWait]:
+    def open_waits(self, factory: FactoryId, *, limit: int, pipeline: str | None = None) -> Sequence[OpenWait]:
         """Return a factory's open waits, the oldest first, each checked against its row."""
         found: list[OpenWait] = []
         partition = keys.OPEN + keys.name(factory.key)
-        for page in self._table.pages("PartitionKey eq @partition", partition=partition, size=limit):
+        condition, values = "PartitionKey eq @partition", {"partition": partition}
+        if pipeline is not None:
+            condition, values["pipeline"] = condition + " and pipeline eq @pipeline", pipeline
+        for page in self._table.pages(condition, size=limit, **values):
             rows = self._rows(page, select=["open_key"])
             for hint, row in zip(page, rows, strict=True):
                 if row is None or row["open_key"] != hint["RowKey"]:
                     self._index.denied(hint)
                     continue
                 self._remember(hint["token"], hint["to"])
-                found.append(OpenWait(hint["token"], hint["run_id"], keys.moment_of(hint["RowKey"]), _watched(hint)))
+                found.append(
+                    OpenWait(
+                        hint["token"],
+                        hint["run_id"],
+                        keys.moment_of(hint["RowKey"]),
+                        _watched(hint),
+                        hint.get("pipeline"),
+                    )
+                )
                 if len(found) == limit:
                     return found
         return found

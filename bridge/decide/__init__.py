@@ -87,6 +87,7 @@ from bridge.decide.sweeping import (
     news,
     plan_sweep,
     take_sweep,
+    to_look_up,
 )
 
 __all__ = [
@@ -142,6 +143,7 @@ __all__ = [
     "take_sweep",
     "tell_of_cancel",
     "to_attend",
+    "to_look_up",
     "unknown_outcome",
     "verdict_of",
     "watched",

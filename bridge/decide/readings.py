@@ -89,16 +89,17 @@ def completion_of(token: str, run: Run) -> Completion:
 
 
 def _completion(token: str, run: Run, outcome: Outcome, message: str | None) -> Completion:
+    by_match = run.match is not None
     return Completion(
         token=token,
         status=outcome,
-        key=run.key,
+        key=run.watched_key if by_match else run.key,
         pipeline=run.pipeline,
         run_start=run.run_start,
         run_end=run.run_end,
         message=message,
         failed_activity=run.failed_activity,
-        watched_run_id=run.watched_run_id,
+        watched_run_id=None if by_match else run.watched_run_id,
     )
 
 
@@ -111,6 +112,13 @@ def become_due(wait: Wait, completion: Completion, now: datetime) -> Wait:
 def _checked(wait: Wait, now: datetime, detail: str, pause: timedelta) -> Wait:
     """Return an open wait after ADF was asked; the sweep looks for its run's end, this is when it is read by itself."""
     return replace(wait.told(now, "checked", detail), due_at=min(wait.deadline, now + pause))
+
+
+def _not_ended(run: Run) -> str:
+    """Say what did not happen in time."""
+    if run.match is not None and run.watched_run_id is None:
+        return f"No run of {run.match.pipeline!r} began after {run.match.since:%Y-%m-%d %H:%M:%SZ} and"
+    return f"The run, whose last known status is {run.status or 'unknown'}, did not end"
 
 
 def sooner(one: datetime | None, other: datetime) -> datetime:
@@ -130,8 +138,7 @@ def expire(wait: Wait, run: Run | None, now: datetime) -> Wait:
     """Return a wait after its deadline: an open one is told so, an undeliverable one is closed."""
     if wait.state is WaitState.OPEN:
         known = run or Run(key=wait.key)
-        last = known.status or "unknown"
-        message = f"The run did not end before {wait.deadline:%Y-%m-%d %H:%M:%SZ}; its last known status is {last}."
+        message = f"{_not_ended(known)} before {wait.deadline:%Y-%m-%d %H:%M:%SZ}."
         cancels = wait.on_abandon is OnAbandon.CANCEL
         return replace(become_due(wait, _completion(wait.token, known, Outcome.EXPIRED, message), now), cancels=cancels)
     if wait.state is WaitState.INLINE:

@@ -60,7 +60,8 @@ def register(
         deadline=request.deadline,
         on_abandon=request.on_abandon,
         registered_at=now,
-    ).told(now, "registered", f"waits for run {known.key.run_id} until {request.deadline:%Y-%m-%d %H:%M:%SZ}")
+        match=request.match,
+    ).told(now, "registered", f"waits for {_what(known)} until {request.deadline:%Y-%m-%d %H:%M:%SZ}")
     if known.has_ended:
         return Registration(_inline(become_due(wait, completion_of(token, known), now), now), writes=True)
     hinted = known.hint is not None and known.hint.is_terminal
@@ -69,6 +70,12 @@ def register(
     # Should this process die before ADF was asked, the timer asks.
     due_at = min(request.deadline, now + (rules.sweep if ask_adf else policy.UNREAD_AT_MOST))
     return Registration(replace(wait, due_at=due_at), writes=True, ask_adf=ask_adf)
+
+
+def _what(run: Run) -> str:
+    if run.match is not None:
+        return f"the first run of {run.match.pipeline!r} since {run.match.since:%Y-%m-%d %H:%M:%SZ}"
+    return f"run {run.key.run_id}"
 
 
 def take_inline(run: Run, wait: Wait, now: datetime) -> Wait | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -17,6 +17,7 @@ class SweepPlan:
     """The runs that somebody waits for, and the window to look in, by ADF's clock; or reading each by itself."""
 
     runs: frozenset[str]
+    matches: Mapping[str, str]  # run ids that stand for a run of that pipeline
     since: datetime
     until: datetime
     one_by_one: bool
@@ -50,6 +51,7 @@ def plan_sweep(sweep: Sweep, waits: Sequence[OpenWait], now: datetime) -> SweepP
     few = len(runs) <= window / timedelta(hours=1) * policy.SINGLE_READS_PER_HOUR
     return SweepPlan(
         runs=runs,
+        matches={wait.run_id: wait.pipeline for wait in waits if wait.pipeline is not None},
         since=since,
         until=adf_now + policy.CLOCK_DOUBT,
         one_by_one=window > policy.SINGLE_READS_FROM and few,
@@ -74,3 +76,9 @@ def news(page: RunsPage, runs: frozenset[str]) -> Sequence[tuple[str, RunReading
         for run_id, reading in page.readings.items()
         if run_id in runs and reading.status is not None and reading.status.is_terminal
     ]
+
+
+def to_look_up(page: RunsPage, matches: Mapping[str, str]) -> Sequence[str]:
+    """Return which of the waits by match a page may have brought something new for."""
+    changed = {(reading.pipeline or "").lower() for reading in page.readings.values()}
+    return [run_id for run_id, pipeline in matches.items() if pipeline in changed]

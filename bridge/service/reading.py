@@ -8,14 +8,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bridge import policy
-from bridge.commands import FindChild, Point, ReadFailedActivity, ReadRun, UseCase, do
-from bridge.model import Run, RunKey, RunReading, RunStatus
+from bridge.commands import FindChild, FindRun, Point, ReadFailedActivity, ReadRun, UseCase, do
+from bridge.model import Match, Run, RunKey, RunReading, RunStatus
 from bridge.ports import Refusal, RefusalKind
 from bridge.service.breakers import enter, factory_breaker, leave
 
 
 def read(key: RunKey, known: Run | None, claimed: str | None) -> UseCase[RunReading | Refusal]:
     """Ask ADF about a run, once. `claimed` is the child that an event named; ADF has to confirm that it is one."""
+    if known is not None and known.match is not None:
+        return (yield from _read_match(known, known.match))
     watched = known.watched_run_id if known is not None else None
     child = watched or claimed
     if child is None:
@@ -27,6 +29,27 @@ def read(key: RunKey, known: Run | None, claimed: str | None) -> UseCase[RunRead
     if watched is None and not _is_child(reading, key):
         return Refusal(RefusalKind.NOT_FOUND, f"run {child} is not the one that this run wraps")
     return (yield from _explain_child(key, child, reading))
+
+
+def _read_match(known: Run, match: Match) -> UseCase[RunReading | Refusal]:
+    """Read the run that a match found earlier, if it is still one, or find one. Once found, it stays that one."""
+    factory = known.key.factory
+    if known.watched_run_id is not None:
+        reading = yield from _ask(known.watched_key)
+        if isinstance(reading, Refusal) or match.takes(reading):
+            return reading if isinstance(reading, Refusal) else (yield from _found(known.watched_key, reading))
+    breaker = yield from enter(factory_breaker(factory))
+    if isinstance(breaker, Refusal):
+        return breaker
+    found = yield from do(FindRun(factory, match, point=Point.RUN_FOUND))
+    yield from leave(breaker, found if isinstance(found, Refusal) else None)
+    if found is None:
+        return RunReading(None, "no run yet", pipeline=match.pipeline)
+    return found if isinstance(found, Refusal) else (yield from _found(RunKey(factory, found.run_id), found.reading))
+
+
+def _found(key: RunKey, reading: RunReading) -> UseCase[RunReading]:
+    return (yield from _explain_child(key, key.run_id, reading))
 
 
 def explain(key: RunKey, reading: RunReading) -> UseCase[RunReading | Refusal]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bridge import decide, events
+from bridge import decide, events, policy
 from bridge.commands import (
+    ListOpen,
     LoadRun,
     Now,
     Point,
@@ -53,7 +54,7 @@ def receive(raw: str | bytes, rules: Rules) -> UseCase[list[Received]]:
 def _receive_event(event: RunEvent, rules: Rules) -> UseCase[Received]:
     verdicts: list[tuple[Verdict, str]] = []
     due: list[str] = []
-    for key in event.keys:
+    for key in (*event.keys, *(yield from _matches(event))):
         judgement = yield from _note_event(event, key, rules)
         if judgement is None:
             continue
@@ -67,6 +68,14 @@ def _receive_event(event: RunEvent, rules: Rules) -> UseCase[Received]:
     return Received((yield from _record(event, verdict, reason)), tuple(due))
 
 
+def _matches(event: RunEvent) -> UseCase[tuple[RunKey, ...]]:
+    """Return the waits for a run of the event's pipeline that somebody else starts; which run it is, ADF says."""
+    if event.pipeline is None:
+        return ()
+    waits = yield from do(ListOpen(event.factory, policy.MATCHES, event.pipeline.lower()))
+    return tuple(RunKey(event.factory, wait.run_id) for wait in waits)
+
+
 def _note_event(event: RunEvent, key: RunKey, rules: Rules) -> UseCase[decide.Judgement | None]:
     """Write what the event claims before anything else: it is acknowledged only when this is durable.
 
@@ -74,7 +83,7 @@ def _note_event(event: RunEvent, key: RunKey, rules: Rules) -> UseCase[decide.Ju
     """
     for _ in range(DECISION_TRIES):
         run, waits = yield from do(LoadRun(key))
-        if run is None and key != event.keys[-1]:
+        if run is None and key in event.keys[:-1]:
             return None
         now = yield from do(Now())
         judgement = decide.judge_event(event, run, waits, now, rules, key=key)

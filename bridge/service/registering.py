@@ -46,7 +46,8 @@ def register_wait(key: RunKey, request: WaitRequest, rules: Rules) -> UseCase[Re
     existing = yield from do(FindWait(request.task.token))
     if existing is None:
         decide.check_deadline(request.deadline, (yield from do(Now())), field="deadline")
-        yield from _check_known(key, rules)
+        if request.match is None:
+            yield from _check_known(key, rules)
     elif existing.key != key:
         decide.check_free(existing)
     return (yield from register(key, request, rules, pipeline=None, just_started=False))
@@ -70,7 +71,8 @@ def register(
         known, waits = yield from do(LoadRun(key))
         now = yield from do(Now())
         run = known or Run(key=key, created_at=now)
-        run = replace(run, pipeline=run.pipeline or pipeline)
+        match = request.match if request is not None else None
+        run = replace(run, pipeline=run.pipeline or pipeline, match=run.match or match)
         if request is None:
             run_row, _ = yield from _try_put(run, ())
             if run_row is None:

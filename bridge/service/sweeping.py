@@ -68,6 +68,9 @@ def _by_pages(factory: FactoryId, plan: decide.SweepPlan, rules: Rules) -> UseCa
             key = RunKey(factory, run_id)
             checked = yield from settle_run(key, (yield from explain(key, reading)), rules)
             due.extend(checked.due)
+        for run_id in decide.to_look_up(page, plan.matches):
+            checked = yield from check_run(RunKey(factory, run_id), rules)
+            due.extend(checked.due)
         continuation = page.continuation
         if continuation is None:
             return Swept(pages=number, due=tuple(due), completed=True), first

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from bridge.model import FactoryId, FailedActivity, JsonObject, RunKey, RunReading, RunStatus
-from bridge.ports import Accepted, NotRunning, Refusal, RefusalKind, RunsPage, Started, WrapperPipeline
+from bridge.model import FactoryId, FailedActivity, JsonObject, Match, RunKey, RunReading, RunStatus
+from bridge.ports import Accepted, FoundRun, NotRunning, Refusal, RefusalKind, RunsPage, Started, WrapperPipeline
 from tests.fakes.clock import VirtualClock
 
 
@@ -44,6 +44,7 @@ class FakeAdf:
     cancel_script: deque[Refusal | Lost] = field(default_factory=deque)
     wrappers: dict[str, WrapperPipeline] = field(default_factory=dict)
     wrapper_reads: int = 0
+    searches: list[Match] = field(default_factory=list)
     child_reads: Counter[RunKey] = field(default_factory=Counter)
     child_script: deque[Refusal] = field(default_factory=deque)
     queries: list[tuple[datetime, datetime, str | None]] = field(default_factory=list)
@@ -128,12 +129,12 @@ class FakeAdf:
         following = str(start + self.page_size) if len(changed) > start + self.page_size else None
         return RunsPage(dict(changed[start : start + self.page_size]), following, self.clock.now() + self.ahead)
 
-    def wrapper(self, factory: FactoryId, pipeline: str) -> WrapperPipeline | None | Refusal:
+    def wrapper(self, factory: FactoryId, pipeline: str) -> WrapperPipeline | Refusal | None:
         """Tell whether a pipeline has a wrapper."""
         self.wrapper_reads += 1
         return self.down or self.wrappers.get(pipeline)
 
-    def child(self, key: RunKey, run: RunReading) -> str | None | Refusal:
+    def child(self, key: RunKey, run: RunReading) -> str | Refusal | None:
         """Tell which run a wrapper's run has started."""
         self.child_reads[key] += 1
         if self.child_script:
@@ -141,6 +142,18 @@ class FakeAdf:
         if self.down is not None:
             return self.down
         return next((one.run_id for one, reading in self.runs.items() if reading.parent_run_id == key.run_id), None)
+
+    def find_run(self, factory: FactoryId, match: Match) -> FoundRun | Refusal | None:
+        """Find the earliest run that a match takes."""
+        self.searches.append(match)
+        if self.down is not None:
+            return self.down
+        found = [
+            FoundRun(key.run_id, reading)
+            for key, reading in self.runs.items()
+            if key.factory == factory and match.takes(reading)
+        ]
+        return min(found, key=lambda one: one.reading.run_start or self.clock.now(), default=None)
 
     def failed_activity(self, key: RunKey, run: RunReading) -> FailedActivity | None:
         """Read why a run failed."""

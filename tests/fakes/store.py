@@ -85,12 +85,15 @@ class MemoryStore:
             ]
         return sorted(due, key=lambda one: one.due_at)[:limit]
 
-    def open_waits(self, factory: FactoryId, *, limit: int) -> Sequence[OpenWait]:
+    def open_waits(self, factory: FactoryId, *, limit: int, pipeline: str | None = None) -> Sequence[OpenWait]:
         """Return a factory's open waits, the oldest first."""
         with self._lock:
             found = [one for one in self._waits.values() if one.key.factory == factory]
         still = sorted((one for one in found if one.state is WaitState.OPEN), key=_age)
-        return [OpenWait(one.token, one.key.run_id, one.registered_at, one.watched) for one in still[:limit]]
+        hints = [
+            OpenWait(one.token, one.key.run_id, one.registered_at, one.watched, _pipeline_of(one)) for one in still
+        ]
+        return [one for one in hints if pipeline in (None, one.pipeline)][:limit]
 
     def sweep(self, factory: FactoryId) -> Sweep:
         """Return how far a factory was swept."""
@@ -245,9 +248,9 @@ class FaultyStore:
         """See the store around which this is."""
         return self._reach("due").due(target, before=before, limit=limit)
 
-    def open_waits(self, factory: FactoryId, *, limit: int) -> Sequence[OpenWait]:
+    def open_waits(self, factory: FactoryId, *, limit: int, pipeline: str | None = None) -> Sequence[OpenWait]:
         """See the store around which this is."""
-        return self._reach("open_waits").open_waits(factory, limit=limit)
+        return self._reach("open_waits").open_waits(factory, limit=limit, pipeline=pipeline)
 
     def waits(self, which: WaitFilter, *, limit: int, cursor: str | None) -> tuple[Sequence[Wait], str | None]:
         """See the store around which this is."""
@@ -331,3 +334,7 @@ def _conflict() -> None:
 
 def _unavailable() -> None:
     raise StoreUnavailable("the store is down")
+
+
+def _pipeline_of(wait: Wait) -> str | None:
+    return wait.match.pipeline.lower() if wait.match is not None else None

@@ -39,9 +39,9 @@ def notice(status: str = "Succeeded", child: str | None = CHILD.run_id, parent: 
     return json.dumps(cloud_event(RunKey(FACTORY, child or parent.run_id), status, data=data))
 
 
-def notify(bench: Bench, status: str = "Succeeded", **changes: str | None) -> Verdict:
+def notify(bench: Bench, status: str = "Succeeded", *, child: str | None = CHILD.run_id) -> Verdict:
     """Have a notice arrive."""
-    (received,) = bench.app.receive(notice(status, **changes))
+    (received,) = bench.app.receive(notice(status, child))
     return received.record.verdict
 
 
