@@ -17,6 +17,7 @@ from bridge.model import (
     Breaker,
     EventRecord,
     FailedActivity,
+    Match,
     OnAbandon,
     Outcome,
     Run,
@@ -28,6 +29,7 @@ from bridge.model import (
     Verdict,
     Wait,
     WaitState,
+    match_key,
 )
 from bridge.ports import Due, OpenWait, Store, WaitFilter
 from tests.fakes.clock import START
@@ -379,6 +381,27 @@ def test_open_waits_tell_whom_to_look_after(store: Store) -> None:
     store.put(None, [a_wait(task, on_abandon=OnAbandon.CANCEL, registered_at=START + SECOND)])
     store.repair()
     assert [None, task] == [one.watched for one in store.open_waits(FACTORY, limit=9)]
+
+
+def test_open_waits_by_match(store: Store) -> None:
+    """The waits for a pipeline's next run are found by its name in any spelling, at once and after a repair."""
+    match = Match("Größe 1", START, (RunStatus.SUCCEEDED,))
+    tasks = [a_task(nonce=nonce) for nonce in ("a", "b", "other")]
+    keys = [match_key(FACTORY, "größe 1", task.token) for task in tasks]
+    for task, key in zip(tasks[:2], keys[:2], strict=True):
+        store.put(Run(key=key, match=match), [a_wait(task, key=key, match=match)])
+    other = replace(match, pipeline="größe 2")
+    key = match_key(FACTORY, other.pipeline, tasks[2].token)
+    store.put(Run(key=key, match=other), [a_wait(tasks[2], key=key, match=other)])
+    put_wait(store, nonce="not by match")
+    store.repair()
+    found = store.open_waits(FACTORY, limit=9, pipeline="größe 1")
+    assert sorted(task.token for task in tasks[:2]) == sorted(one.token for one in found)
+    assert {"größe 1"} == {one.pipeline for one in found}
+    assert 4 == len(store.open_waits(FACTORY, limit=9))
+    run, (wait,) = store.run(keys[0])
+    assert run is not None
+    assert (match, match) == (run.match, wait.match)
 
 
 def test_a_wait_that_is_due_is_open_no_more(store: Store) -> None:

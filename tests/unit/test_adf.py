@@ -15,8 +15,8 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 
 from bridge.adapters.adf import DataFactory
 from bridge.config import Secret
-from bridge.model import FailedActivity, RunReading, RunStatus
-from bridge.ports import Accepted, NotRunning, Refusal, RefusalKind, Started
+from bridge.model import FailedActivity, Match, RunReading, RunStatus
+from bridge.ports import Accepted, FoundRun, NotRunning, Refusal, RefusalKind, Started, WrapperPipeline
 from tests.fakes.samples import ARM_ID, FACTORY, KEY, MINUTE, a_reading
 from tests.fakes.transport import Answer as Reply
 from tests.fakes.transport import ScriptedTransport
@@ -253,3 +253,90 @@ def test_cancels_that_fail(wire: Wire, reply: Reply, kind: RefusalKind) -> None:
     refused = wire.adf.cancel_run(KEY, recursive=True)
     assert isinstance(refused, Refusal)
     assert (kind, 1) == (refused.kind, len(wire.transport.sent))
+
+
+def test_finding_a_wrapper(wire: Wire) -> None:
+    """The wrapper's parameters are read once; what was read stands for a while."""
+    definition = {"name": "copy_orders__notified", "properties": {"parameters": {"day": {"type": "string"}}}}
+    wire.answers((200, definition))
+    expected = WrapperPipeline("copy_orders__notified", frozenset({"day"}))
+    assert [expected] * 2 == [wire.adf.wrapper(FACTORY, "copy_orders") for _ in range(2)]
+    assert [f"GET {ENDPOINT}{ARM_ID}/pipelines/copy_orders__notified?{VERSION}"] == wire.transport.calls()
+
+
+def test_no_wrapper(wire: Wire) -> None:
+    """A pipeline without a wrapper is told as such, and that stands for a while, too."""
+    wire.answers((404, ERROR))
+    assert [None] * 2 == [wire.adf.wrapper(FACTORY, "copy_orders") for _ in range(2)]
+    assert 1 == len(wire.transport.sent)
+
+
+def test_a_wrapper_that_has_gone(wire: Wire) -> None:
+    """A wrapper that ADF does not know any more when it is started is looked for anew."""
+    wire.answers((200, {"name": "x__notified", "properties": {}}), (404, ERROR), (404, ERROR))
+    assert WrapperPipeline("x__notified", frozenset()) == wire.adf.wrapper(FACTORY, "x")
+    refused = wire.adf.create_run(FACTORY, "x__notified", {})
+    assert isinstance(refused, Refusal)
+    assert wire.adf.wrapper(FACTORY, "x") is None
+
+
+def test_a_wrapper_that_may_not_be_read(wire: Wire) -> None:
+    """A refusal other than 404 is no answer, and is not remembered."""
+    wire.answers((403, ERROR), (404, ERROR))
+    assert isinstance(wire.adf.wrapper(FACTORY, "x"), Refusal)
+    assert wire.adf.wrapper(FACTORY, "x") is None
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [({"pipelineRunId": "child-1"}, "child-1"), ({"pipelineRunId": "../x"}, None), ({}, None), (None, None)],
+)
+def test_finding_a_child(wire: Wire, output: object, expected: str | None) -> None:
+    """The child is what the ExecutePipeline activity says that it started; nothing, if it did not get that far."""
+    wire.answers((200, {"value": [{"activityType": "ExecutePipeline", "output": output}]}))
+    assert expected == wire.adf.child(KEY, a_reading())
+    (request,) = wire.transport.sent
+    assert [{"operand": "ActivityType", "operator": "Equals", "values": ["ExecutePipeline"]}] == (
+        json.loads(request.body or "")["filters"]
+    )
+
+
+def test_finding_the_last_child(wire: Wire) -> None:
+    """Of several the one that was started last counts: the activity was retried."""
+    started = [("2026-03-01T12:00:05Z", "second"), ("2026-03-01T12:00:00Z", "first")]
+    runs = [{"activityRunStart": at, "output": {"pipelineRunId": child}} for at, child in started]
+    wire.answers((200, {"value": runs}))
+    assert "second" == wire.adf.child(KEY, a_reading())
+
+
+def test_who_started_a_run(wire: Wire) -> None:
+    """A run that another run started says so."""
+    parent = {"invokedByType": "PipelineActivity", "pipelineName": "x__notified", "pipelineRunId": "parent-1"}
+    wire.answers((200, {**RUN, "invokedBy": parent}))
+    reading = wire.adf.read_run(KEY)
+    assert isinstance(reading, RunReading)
+    assert ("parent-1", "x__notified") == (reading.parent_run_id, reading.parent_pipeline)
+
+
+def test_finding_a_run(wire: Wire) -> None:
+    """The runs of one pipeline are asked for in the order in which they began, until one is what is waited for."""
+    match = Match("copy_orders", datetime(2026, 3, 1, 12, tzinfo=UTC), (RunStatus.SUCCEEDED,))
+    before = {**RUN, "runId": "before", "runStart": "2026-03-01T11:59:59Z", "status": "Succeeded"}
+    failed = {**RUN, "runId": "failed"}
+    goes_on = {**RUN, "runId": "goes-on", "runStart": "2026-03-01T12:05:00Z", "status": "InProgress"}
+    later = {**RUN, "runId": "later", "runStart": "2026-03-01T12:06:00Z", "status": "Succeeded"}
+    wire.answers((200, {"value": [before, failed], "continuationToken": "t"}), (200, {"value": [goes_on, later]}))
+    found = wire.adf.find_run(FACTORY, match)
+    assert isinstance(found, FoundRun)
+    assert "goes-on" == found.run_id
+    sent = json.loads(wire.transport.sent[0].body or "")
+    assert [{"operand": "PipelineName", "operator": "Equals", "values": ["copy_orders"]}] == sent["filters"]
+    assert [{"orderBy": "RunStart", "order": "ASC"}] == sent["orderBy"]
+
+
+def test_finding_no_run(wire: Wire) -> None:
+    """No run yet is an answer; a refusal is none."""
+    match = Match("copy_orders", datetime(2026, 3, 1, 12, tzinfo=UTC), (RunStatus.SUCCEEDED,))
+    wire.answers((200, {"value": []}), (429, ERROR))
+    assert wire.adf.find_run(FACTORY, match) is None
+    assert isinstance(wire.adf.find_run(FACTORY, match), Refusal)
