@@ -90,7 +90,32 @@ SETTINGS: Final = (
         "30",
     ),
     Setting("BRIDGE_MAX_BODY_BYTES", "the largest request body that is read (1024 to 10485760)", "1048576"),
+    Setting(
+        "BRIDGE_TOPIC_ENDPOINT",
+        "for the relay: the Event Grid topic, `https://….eventgrid.azure.net/api/events`; `http` on loopback only",
+    ),
+    Setting(
+        "BRIDGE_TOPIC_KEY", "for the relay: an access key of the topic, instead of the managed identity", secret=True
+    ),
+    Setting(
+        "BRIDGE_DIAGNOSTICS_HUB",
+        "the event hub with the factories' diagnostic records; without it there is no function `relay`",
+    ),
+    Setting(
+        "BRIDGE_DIAGNOSTICS__fullyQualifiedNamespace",
+        "for the relay: the event hub's namespace, `NAME.servicebus.windows.net`",
+    ),
+    Setting(
+        "BRIDGE_DIAGNOSTICS__credential",
+        "for the relay: `managedidentity`, where the app's identity is a user-assigned one",
+    ),
+    Setting("BRIDGE_DIAGNOSTICS__clientId", "for the relay: the client id of that identity"),
 )
+
+# How the relay's trigger finds its event hub: the Functions host reads these settings by itself.
+# https://learn.microsoft.com/azure/azure-functions/functions-bindings-event-hubs#identity-based-connections
+HUB: Final = "BRIDGE_DIAGNOSTICS_HUB"
+CONNECTION: Final = "BRIDGE_DIAGNOSTICS"
 
 _DEFAULTS: Final = {setting.name: setting.default for setting in SETTINGS}
 _TARGET_FIELDS: Final = frozenset(
@@ -129,8 +154,16 @@ class Tables:
 
 
 @dataclass(frozen=True, slots=True)
+class TopicAccess:
+    """Where the Event Grid topic is, and the key for it; without one, the managed identity is used."""
+
+    endpoint: str
+    key: Secret
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """All settings, checked."""
+    """All settings, checked. Without a `topic` nothing can be published."""
 
     rules: Rules
     targets: Mapping[str, Target]
@@ -138,11 +171,13 @@ class Config:
     adf_endpoint: str
     adf_token: Secret
     max_body_bytes: int
+    topic: TopicAccess | None = None
 
     def secrets(self) -> list[str]:
         """Return every secret there is, so that the log can be kept clean of them."""
         of_targets = [secret for target in self.targets.values() for secret in target.secrets()]
-        return of_targets + ([self.adf_token.reveal()] if self.adf_token else [])
+        own = [self.adf_token, *([self.topic.key] if self.topic else [])]
+        return of_targets + [secret.reveal() for secret in own if secret]
 
 
 def load(environment: Mapping[str, str]) -> Config:
@@ -151,14 +186,12 @@ def load(environment: Mapping[str, str]) -> Config:
     reader.refuse_unknown_names()
     factories = reader.read("BRIDGE_FACTORIES", _factories) or {}
     store = _read_store(reader)
-    endpoint = reader.read("BRIDGE_ADF_ENDPOINT", _url)
-    adf_token = reader.secret("BRIDGE_ADF_TOKEN", in_header=True)
-    if adf_token and endpoint is not None and not is_loopback(endpoint):
-        reader.wrong("BRIDGE_ADF_TOKEN", "is for an endpoint on loopback; on Azure the managed identity is used")
+    endpoint, adf_token = _read_adf(reader)
     sweep = reader.read("BRIDGE_SWEEP_SECONDS", _seconds(10, 3600))
     inline = reader.read("BRIDGE_INLINE_SECONDS", _seconds(0, 25))
     retention_days = reader.read("BRIDGE_RETENTION_DAYS", _whole(1, 365))
     max_body_bytes = reader.read("BRIDGE_MAX_BODY_BYTES", _whole(1024, 10_485_760))
+    topic = _read_relay(reader)
     read_targets = {name: _target(reader, name) for name in reader.target_names()}
     if reader.errors or store is None or endpoint is None:
         raise ConfigInvalid(reader.errors)
@@ -175,7 +208,50 @@ def load(environment: Mapping[str, str]) -> Config:
         adf_endpoint=endpoint,
         adf_token=adf_token,
         max_body_bytes=max_body_bytes or 0,
+        topic=topic,
     )
+
+
+def load_adf(environment: Mapping[str, str]) -> tuple[str, Secret]:
+    """Check only how to reach ADF, for the command line: the endpoint, and the token; raise ConfigInvalid."""
+    reader = _Reader(environment)
+    endpoint, token = _read_adf(reader)
+    if reader.errors or endpoint is None:
+        raise ConfigInvalid(reader.errors)
+    return endpoint, token
+
+
+def _read_adf(reader: _Reader) -> tuple[str | None, Secret]:
+    endpoint = reader.read("BRIDGE_ADF_ENDPOINT", _url)
+    token = reader.secret("BRIDGE_ADF_TOKEN", in_header=True)
+    if token and endpoint is not None and not is_loopback(endpoint):
+        reader.wrong("BRIDGE_ADF_TOKEN", "is for an endpoint on loopback; on Azure the managed identity is used")
+    return endpoint, token
+
+
+def relay_hub(environment: Mapping[str, str]) -> str:
+    """Return the event hub that the relay reads, or '' where there is none; whatever the other settings are."""
+    return environment.get(HUB, "").strip()
+
+
+def _read_relay(reader: _Reader) -> TopicAccess | None:
+    """Check the relay's settings; all of them may be left out, and with the hub the others are needed."""
+    key = reader.secret("BRIDGE_TOPIC_KEY", in_header=True)
+    if reader.text(HUB):
+        for name in ("BRIDGE_TOPIC_ENDPOINT", f"{CONNECTION}__fullyQualifiedNamespace"):
+            if not reader.text(name):
+                reader.wrong(name, f"has to be set for the relay ({HUB})")
+    credential, client_id = (reader.text(f"{CONNECTION}__{name}") for name in ("credential", "clientId"))
+    if credential and credential.lower() != "managedidentity":
+        reader.wrong(f"{CONNECTION}__credential", "has to be managedidentity")
+    if bool(credential) != bool(client_id):
+        reader.wrong(f"{CONNECTION}__{'clientId' if credential else 'credential'}", "has to be set with the other one")
+    if not reader.text("BRIDGE_TOPIC_ENDPOINT"):
+        return None
+    endpoint = reader.read("BRIDGE_TOPIC_ENDPOINT", _topic)
+    if endpoint is not None and endpoint.startswith("http:") and not key:
+        reader.wrong("BRIDGE_TOPIC_KEY", "has to be set for an http endpoint: a token is not sent in the clear")
+    return TopicAccess(endpoint, key) if endpoint is not None else None
 
 
 def _read_store(reader: _Reader) -> str | Tables | None:
@@ -315,6 +391,13 @@ def _url(text: str) -> str:
     if parts.scheme == "http" and not is_loopback(text):
         raise ValueError("has to be https: http is for loopback only")
     return text.rstrip("/")
+
+
+def _topic(text: str) -> str:
+    url = _url(text)
+    if not url.endswith("/api/events"):
+        raise ValueError("has to be the topic's endpoint, which ends in /api/events")
+    return url
 
 
 def is_loopback(url: str) -> bool:

@@ -1,4 +1,7 @@
-"""The command line: `explain TOKEN` tells a wait's story. Exit codes: 0 told, 1 not to be had, 2 called wrongly."""
+"""The command line: `explain` tells a wait's story, `wrap` generates pipelines that tell the bridge how runs end.
+
+Exit codes: 0 done, 1 not to be had or not all done, 2 called wrongly.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +10,35 @@ import contextlib
 import io
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from functools import partial
+from typing import Final, Never
 
 from bridge import masking
+from bridge.cli import wrap
 from bridge.cli.explain import Bridge, NotToBeHadError, api_root
 from bridge.cli.story import tell
 from bridge.config import Secret
 
 TOLD: Final = 0
 NOT_TO_BE_HAD: Final = 1
+_COMMANDS: Final = ("explain", "wrap")
 _TOKEN: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Do what the command line asks for; return the exit code. Exits with 2 by itself when it is called wrongly."""
-    parser = _parser()
-    given = _parsed(parser, arguments)
+    given = _parsed(_parser(), arguments)
+    code: int = given.run(given, environment)
+    return code
+
+
+def _explain(misuse: Callable[[str], Never], given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     key = Secret(environment.get(given.key_env, "") if given.key is None else given.key)
     if not _fits_a_header(key):
         where = "--key" if given.key is not None else f"the environment variable {given.key_env}"
-        parser.error(f"{where} holds no function key: it is empty, or has characters that no key has")
+        misuse(f"{where} holds no function key: it is empty, or has characters that no key has")
     try:
         print(tell(Bridge(given.url, key).wait(given.token), datetime.now(UTC)))
     except NotToBeHadError as trouble:
@@ -48,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     keys = explain.add_mutually_exclusive_group(required=True)
     keys.add_argument("--key", help="a function key of the bridge")
     keys.add_argument("--key-env", metavar="NAME", help="the environment variable that holds a function key")
+    explain.set_defaults(run=partial(_explain, explain.error))
+    wrap.add_to(commands)
     return parser
 
 
@@ -58,7 +70,9 @@ def _parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argpar
         with contextlib.redirect_stderr(complaint):
             return parser.parse_args(arguments)
     finally:
-        values = [text.partition("=")[2] if text.startswith("-") else text for text in arguments if text != "explain"]
+        values = [
+            text.partition("=")[2] if text.startswith("-") else text for text in arguments if text not in _COMMANDS
+        ]
         print(masking.masked(complaint.getvalue(), values), end="", file=sys.stderr)
 
 
