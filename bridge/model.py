@@ -24,6 +24,7 @@ _ARM_FACTORY: Final = re.compile(
     re.IGNORECASE,
 )
 # ADF's run ids are GUIDs; anything that could change a URL's path is refused before it gets near one.
+_MATCH: Final = "match~"  # "~" is in no run id
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -172,6 +173,11 @@ class RunKey:
     run_id: str
 
     @property
+    def is_found(self) -> bool:
+        """Whether this names a run, and not a wait by match that has found none yet."""
+        return not self.run_id.startswith(_MATCH)
+
+    @property
     def monitor_url(self) -> str:
         """The run's page in ADF's monitor, the same link that Airflow's own provider shows."""
         return f"https://adf.azure.com/en-us/monitoring/pipelineruns/{self.run_id}?factory={self.factory.arm_id}"
@@ -206,7 +212,7 @@ def match_key(factory: FactoryId, pipeline: str, token: str) -> RunKey:
 
 def match_prefix(pipeline: str) -> str:
     """Return how the run ids in the keys of waits for a pipeline's runs begin."""
-    return f"match~{sha256(pipeline.lower().encode()).hexdigest()[:12]}~"
+    return f"{_MATCH}{sha256(pipeline.lower().encode()).hexdigest()[:12]}~"
 
 
 @dataclass(frozen=True, slots=True)

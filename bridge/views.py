@@ -31,20 +31,24 @@ def failed_activity_document(activity: FailedActivity | None) -> Document | None
 
 
 def completion_document(completion: Completion) -> Document:
-    """Return a completion as `completion/v1`: the same in Airflow's `params_input` and in the API."""
+    """Return a completion as `completion/v1`: the same in Airflow's `params_input` and in the API.
+
+    A wait by match that found no run has neither a run id nor a link.
+    """
+    found = completion.key.is_found
     return {
         "schema": COMPLETION_SCHEMA,
         "token": completion.token,
         "status": completion.status.value,
         "factory": completion.key.factory.arm_id,
-        "run_id": completion.key.run_id,
+        "run_id": completion.key.run_id if found else None,
         "watched_run_id": completion.watched_run_id,
         "pipeline": completion.pipeline,
         "run_start": timestamp(completion.run_start),
         "run_end": timestamp(completion.run_end),
         "message": completion.message,
         "failed_activity": failed_activity_document(completion.failed_activity),
-        "monitor_url": completion.watched_key.monitor_url,
+        "monitor_url": completion.watched_key.monitor_url if found else None,
     }
 
 

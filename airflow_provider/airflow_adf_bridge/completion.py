@@ -15,7 +15,9 @@ from airflow_adf_bridge.errors import (
 )
 
 SUCCEEDED = "Succeeded"
+FAILED = "Failed"
 CANCELLED = "Cancelled"
+EXPIRED = "Expired"
 
 MESSAGE_LIMIT = 8_000
 """Characters of Data Factory's own message that an exception repeats. The monitor has the rest."""
@@ -33,10 +35,14 @@ class FailedActivity:
 
 @dataclass(frozen=True)
 class Completion:
-    """How one run ended. Times are ISO-8601 texts, as the bridge gave them."""
+    """How one run ended. Times are ISO-8601 texts, as the bridge gave them.
+
+    `run_id` is empty where no run was found. `watched_run_id` is the run that a wrapper ran; all else is about it.
+    """
 
     status: str
     run_id: str
+    watched_run_id: str | None
     pipeline: str
     run_start: str | None
     run_end: str | None
@@ -51,6 +57,7 @@ class Completion:
         return cls(
             status=_text(body, "status") or "Unknown",
             run_id=_text(body, "run_id"),
+            watched_run_id=_text(body, "watched_run_id") or None,
             pipeline=_text(body, "pipeline"),
             run_start=_text(body, "run_start") or None,
             run_end=_text(body, "run_end") or None,
@@ -63,6 +70,7 @@ class Completion:
         """Return what the task leaves in XCom as its return value."""
         return {
             "run_id": self.run_id,
+            "watched_run_id": self.watched_run_id,
             "status": self.status,
             "pipeline": self.pipeline,
             "run_start": self.run_start,
@@ -73,6 +81,8 @@ class Completion:
     def error(self) -> AdfBridgeRunError:
         """Return the exception for a run that did not succeed, with Data Factory's reason and the monitor's link."""
         kind, happened = _ENDINGS.get(self.status, _ENDINGS["Unknown"])
+        if self.status == EXPIRED and not self.run_id:
+            happened = "had no such run before the deadline"
         name = f"Pipeline '{self.pipeline}'" if self.pipeline else "The pipeline"
         lines = [f"{name} {happened}"]
         if self.failed_activity:
@@ -83,14 +93,15 @@ class Completion:
             lines.append(_cut(failed.message or self.message))
         else:
             lines.append(_cut(self.message))
-        lines.append(f"Run {self.run_id}: {self.monitor_url}" if self.monitor_url else f"Run {self.run_id}")
+        if run_id := self.watched_run_id or self.run_id:
+            lines.append(f"Run {run_id}: {self.monitor_url}" if self.monitor_url else f"Run {run_id}")
         return kind("\n".join(line for line in lines if line))
 
 
 _ENDINGS: Mapping[str, tuple[type[AdfBridgeRunError], str]] = {
-    "Failed": (AdfBridgeRunFailed, "failed"),
-    "Cancelled": (AdfBridgeRunCancelled, "was cancelled"),
-    "Expired": (AdfBridgeRunExpired, "did not end before the deadline"),
+    FAILED: (AdfBridgeRunFailed, "failed"),
+    CANCELLED: (AdfBridgeRunCancelled, "was cancelled"),
+    EXPIRED: (AdfBridgeRunExpired, "did not end before the deadline"),
     "Unknown": (AdfBridgeRunUnknown, "ended in a way that the bridge could not find out"),
 }
 

@@ -19,6 +19,7 @@ WHAT_TO_DO: Mapping[str, str] = {
     "token-mismatch": "The provider and the bridge name waits differently: bring both to the same version.",
     "unknown-outcome": "The bridge could not find out whether a run was started. Look in Data Factory's monitor "
     "before you clear this task: a new try starts a new run.",
+    "wait-conflict": "Clear the task: a new try registers a wait of its own.",
 }
 """Advice by the bridge's stable error codes, for those that a DAG's author or an Airflow operator can act on."""
 

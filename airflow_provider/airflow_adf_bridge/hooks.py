@@ -119,6 +119,16 @@ class AdfBridgeHook(BaseHook):
         what = f"to start pipeline {body.get('pipeline')!r}"
         return self._call("POST", "/runs", what, patience, json=body, headers={"Idempotency-Key": key})
 
+    def register_wait(self, body: Mapping[str, Any], *, patience: timedelta) -> dict[str, Any]:
+        """Ask to be told how a run ends, again and again until there is an answer, and return that answer.
+
+        The run is one that exists (`run_id`) or one that is to be found (`match`). The bridge keeps one wait for one
+        token, however often it is asked. Raises as `start_run`.
+        """
+        match = body.get("match")
+        run = f"a run of pipeline {match.get('pipeline')!r}" if isinstance(match, Mapping) else f"run {body['run_id']}"
+        return self._call("POST", "/waits", f"to wait for {run}", patience, json=body)
+
     def get_wait(self, token: str) -> dict[str, Any]:
         """Return the wait of that token with its run, and `completed` when the run has ended. Raises as `start_run`."""
         return self._call("GET", f"/waits/{quote(token, safe='')}", "to show the wait", PATIENCE)

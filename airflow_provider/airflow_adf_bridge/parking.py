@@ -17,8 +17,11 @@ OPTIONS = ("Succeeded", "Failed", "Cancelled", "Expired", "Unknown")
 """How a wait may end. Fixed: a task that is parked can only be answered with the options that it parked with."""
 
 
-def require_resume() -> None:
-    """Raise AdfBridgeConfigurationError when this Airflow cannot park a task. Ask before a run is started."""
+def require_resume(*, instead: str) -> None:
+    """Raise AdfBridgeConfigurationError when this Airflow cannot park a task. Ask before a run is started.
+
+    `instead` says what works without parking.
+    """
     try:
         from airflow.sdk.exceptions import TaskAwaitingInput  # noqa: F401, PLC0415
         from airflow.sdk.execution_time.hitl import upsert_hitl_detail  # noqa: F401, PLC0415
@@ -26,8 +29,8 @@ def require_resume() -> None:
         from airflow import __version__  # noqa: PLC0415
 
         raise AdfBridgeConfigurationError(
-            f"Mode resume needs Airflow 3.3 or newer, and this is Airflow {__version__}. No run was started. "
-            "Upgrade Airflow, or set wait_for_termination=False to start the run without waiting for it."
+            f"Mode resume needs Airflow 3.3 or newer, and this is Airflow {__version__}. Nothing was started. "
+            f"Upgrade Airflow, or {instead}."
         ) from None
 
 

@@ -50,6 +50,20 @@ def test_a_huge_message_is_cut() -> None:
     assert (MESSAGE_LIMIT, True) == (message.count("💥"), message.endswith("https://adf.azure.com/r1"))
 
 
+@pytest.mark.parametrize(
+    ("run", "last"),
+    [
+        ({}, "Run r1: https://adf.azure.com/r1"),
+        ({"monitor_url": None}, "Run r1"),
+        ({"watched_run_id": "c1", "monitor_url": "https://adf.azure.com/c1"}, "Run c1: https://adf.azure.com/c1"),
+        ({"run_id": None, "monitor_url": None}, "Pipeline 'ingest' had no such run before the deadline"),
+    ],
+)
+def test_the_run_that_counts_is_named_last(run: dict[str, Any], last: str) -> None:
+    """The last line of a message leads to the run that counts; where there was none, it says so."""
+    assert last == str(Completion.parse({**BODY, "status": "Expired", **run}).error()).splitlines()[-1]
+
+
 @pytest.mark.parametrize("body", [{}, {"status": 7, "failed_activity": "x", "message": []}])
 def test_a_malformed_completion_is_no_success(body: dict[str, Any]) -> None:
     """A completion with missing or strange fields is read as an unknown outcome."""

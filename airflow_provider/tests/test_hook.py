@@ -10,10 +10,17 @@ from conftest import Clock
 
 from airflow_adf_bridge.errors import AdfBridgeConfigurationError, AdfBridgeRefusedError, AdfBridgeUnreachableError
 from airflow_adf_bridge.hooks import AdfBridgeHook
+from airflow_adf_bridge.token import TaskTry
 
 Connect = Callable[..., AdfBridgeHook]
 BODY = {"factory": "sales", "pipeline": "ingest"}
 MINUTE = timedelta(minutes=1)
+TASK_TRY = TaskTry("demo", "nightly", "manual__1", "wait", -1, 1, None, "nonce")
+WAIT = {
+    "match": {"factory": "sales", "pipeline": "ingest", "since": "2026-01-01T00:00:00+00:00"},
+    "target": "demo",
+    "task": TASK_TRY.as_request(),
+}
 
 
 def test_a_start_carries_key_and_secrets_in_headers_only(bridge: BridgeStandIn, connect: Connect) -> None:
@@ -36,6 +43,39 @@ def test_a_passing_trouble_is_retried_with_the_same_key(
     answer = connect().start_run(BODY, key="k1", patience=MINUTE)
     keys = [call.headers["idempotency-key"] for call in bridge.calls]
     assert ("run-1", ["k1", "k1"], [7.0]) == (answer["run"]["run_id"], keys, clock.pauses)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, {}),
+        (502, b"<html>"),
+        (503, {"code": "store-unavailable"}),
+        (429, {}),
+        (409, {"code": "request-in-flight"}),
+    ],
+)
+def test_a_wait_is_registered_once_however_often_it_is_asked_for(
+    bridge: BridgeStandIn, connect: Connect, clock: Clock, status: int, body: Any
+) -> None:
+    """S48: what may pass is tried again with the same body, whose token names one wait."""
+    bridge.refuse(status, body, Retry_After="7")
+    hook = connect()
+    for _ in range(2):
+        answer = hook.register_wait(WAIT, patience=MINUTE)
+    assert (None, [WAIT] * 3, [7.0], 1) == (
+        answer["run"]["run_id"],
+        [call.body for call in bridge.calls],
+        clock.pauses,
+        len(bridge.waits),
+    )
+
+
+def test_a_bridge_out_of_reach_fails_a_wait_after_its_patience(connect: Connect, clock: Clock) -> None:
+    """S48: a wait that could not be registered in time fails and says what was asked for."""
+    with pytest.raises(AdfBridgeUnreachableError, match="to wait for a run of pipeline 'ingest' in 60 s"):
+        connect(port=1).register_wait(WAIT, patience=MINUTE)
+    assert 60.0 == clock.now
 
 
 @pytest.mark.parametrize("retry_after", ["86400", "Fri, 01 Jan 2100 00:00:00 GMT"])
@@ -71,6 +111,7 @@ def test_a_bridge_out_of_reach_fails_the_start_after_its_patience(
         (403, {"code": "factory-not-allowed", "detail": "Not allowed."}, "BRIDGE_FACTORIES"),
         (404, {"code": "pipeline-not-found", "detail": "No such pipeline."}, "must be published"),
         (409, {"code": "unknown-outcome", "detail": "It may run."}, "Data Factory's monitor"),
+        (409, {"code": "wait-conflict", "detail": "It was withdrawn."}, "a new try registers"),
         (302, b"", "Redirects are not followed"),
         (200, b"<html>", "no answer of the bridge"),
     ],

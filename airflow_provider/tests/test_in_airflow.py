@@ -1,6 +1,7 @@
 """How the provider looks to Airflow: its metadata, and DAGs that use it."""
 
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from conftest import TaskInstance
 from airflow_adf_bridge.links import AdfBridgeRunLink
 from airflow_adf_bridge.operators import AdfBridgeRunPipelineOperator
 from airflow_adf_bridge.provider_info import get_provider_info
+from airflow_adf_bridge.sensors import DUE, AdfBridgeRunSensor
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "dags"
 
@@ -51,6 +53,32 @@ def test_a_task_survives_being_stored() -> None:
     )
 
 
+@pytest.mark.parametrize("since", [None, datetime(2026, 1, 1, tzinfo=timezone.utc)])
+def test_a_sensor_survives_being_stored(since: datetime | None) -> None:
+    """A sensor in a DAG survives serialization, with the time that it waits from and its link."""
+    with DAG("stored", schedule=None) as dag:
+        AdfBridgeRunSensor(task_id="one", pipeline_name="p", since=since, statuses=["Succeeded"])
+    task = serialized_tasks(dag)["one"]
+    assert (str(since or DUE), {"ADF pipeline run": "_link_AdfBridgeRunLink"}) == (
+        task["since"],
+        task["_operator_extra_links"],
+    )
+
+
+def test_a_sensor_can_be_mapped_over_the_runs_of_another_task() -> None:
+    """S17: a sensor takes run ids from other tasks, one or many, and depends on them."""
+    with DAG("stored", schedule=None) as dag:
+        start = AdfBridgeRunPipelineOperator.partial(task_id="start", wait_for_termination=False).expand(
+            pipeline_name=["p", "q"]
+        )
+        single = AdfBridgeRunPipelineOperator(task_id="single", pipeline_name="p", wait_for_termination=False)
+        AdfBridgeRunSensor.partial(task_id="many").expand(run_id=start.output.map(lambda run: run["run_id"]))
+        AdfBridgeRunSensor(task_id="one", run_id=single.output["run_id"])
+    tasks = serialized_tasks(dag)
+    downstream = [tasks[name]["downstream_task_ids"] for name in ("start", "single")]
+    assert (True, [["many"], ["one"]]) == (tasks["many"]["_is_mapped"], downstream)
+
+
 def test_a_mapped_task_survives_being_stored() -> None:
     """S17: an operator can be mapped over its parameters."""
     with DAG("stored", schedule=None) as dag:
@@ -61,9 +89,10 @@ def test_a_mapped_task_survives_being_stored() -> None:
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_every_example_is_a_dag(path: Path) -> None:
     """Every example can be parsed and stored, and holds a task that waits."""
+    waiting = {"AdfBridgeRunPipelineOperator", "AdfBridgeRunSensor"}
     bag = DagBag(dag_folder=path, bundle_path=EXAMPLES, bundle_name="examples")
-    types = [task["task_type"] for dag in bag.dags.values() for task in serialized_tasks(dag).values()]
-    assert ({}, True) == (bag.import_errors, "AdfBridgeRunPipelineOperator" in types)
+    types = {task["task_type"] for dag in bag.dags.values() for task in serialized_tasks(dag).values()}
+    assert ({}, True) == (bag.import_errors, bool(types & waiting))
 
 
 def test_the_link_leads_to_the_run(ti: TaskInstance, monkeypatch: pytest.MonkeyPatch) -> None:

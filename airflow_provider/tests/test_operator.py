@@ -1,15 +1,17 @@
 """The operator, every way through it. What Airflow's worker does around it is proved end to end elsewhere."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import TaskAwaitingInput
 from bridge_stand_in import MONITOR, BridgeStandIn
 from conftest import Supervisor, TaskInstance
+from worker import NOW, Task, answer
 
-from airflow_adf_bridge import operators, parking
+from airflow_adf_bridge import parking, waiting
 from airflow_adf_bridge.airflow_api import AirflowSkipException
 from airflow_adf_bridge.errors import (
     AdfBridgeConfigurationError,
@@ -22,9 +24,9 @@ from airflow_adf_bridge.hooks import AdfBridgeHook
 from airflow_adf_bridge.operators import AdfBridgeRunPipelineOperator
 from airflow_adf_bridge.token import TaskTry
 
-NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 XCOM = {
     "run_id": "run-1",
+    "watched_run_id": None,
     "status": "Succeeded",
     "pipeline": "ingest",
     "run_start": "2026-01-01T00:00:00+00:00",
@@ -33,45 +35,11 @@ XCOM = {
 }
 
 
-class Task:
-    """An operator with its task instance, run as a worker runs it."""
-
-    def __init__(self, hook: AdfBridgeHook, ti: TaskInstance) -> None:
-        self.hook = hook
-        self.ti = ti
-
-    def make(self, **arguments: Any) -> AdfBridgeRunPipelineOperator:
-        """An operator that talks through the test's hook."""
-        operator = AdfBridgeRunPipelineOperator(task_id="ingest", **{"pipeline_name": "ingest", **arguments})
-        operator.__dict__["hook"] = self.hook
-        return operator
-
-    def run(self, **arguments: Any) -> Any:
-        """Execute it from the start."""
-        return self.make(**arguments).execute({"ti": self.ti})
-
-    def park(self, **arguments: Any) -> TaskAwaitingInput:
-        """Execute it until it parks."""
-        with pytest.raises(TaskAwaitingInput) as parked:
-            self.run(**arguments)
-        return parked.value
-
-    def resume(self, parked: TaskAwaitingInput, event: dict[str, Any], **arguments: Any) -> Any:
-        """Go on with an answer, on another worker."""
-        assert parked.kwargs is not None
-        return self.make(**arguments).execute_complete({"ti": self.ti}, event=event, **parked.kwargs)
-
-
 @pytest.fixture
 def task(connect: Callable[..., AdfBridgeHook], ti: TaskInstance, monkeypatch: pytest.MonkeyPatch) -> Task:
     """A task on the first second of 2026."""
-    monkeypatch.setattr(operators, "_now", lambda: NOW)
-    return Task(connect(), ti)
-
-
-def answer(completion: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """What Airflow hands to a task that was answered by the bridge."""
-    return {"chosen_options": [completion["status"]], "params_input": completion, **more}
+    monkeypatch.setattr(waiting, "_now", lambda: NOW)
+    return Task(AdfBridgeRunPipelineOperator, connect(), ti, {"pipeline_name": "ingest"})
 
 
 # ---- starting
@@ -99,9 +67,7 @@ def test_a_task_asks_for_its_run_under_its_token(bridge: BridgeStandIn, supervis
     }
     expected = {"factory": "sales", "pipeline": "ingest", "parameters": {"day": "2026-01-01"}, "wait": wait}
     assert expected == call.body
-    assert (
-        TaskTry(target="demo", **named).token() == call.headers["idempotency-key"] == task.ti.xcoms["adf_bridge_token"]
-    )
+    assert TaskTry(target="demo", **named).token() == call.headers["idempotency-key"] == task.token
 
 
 def test_a_task_parks_with_the_options_that_never_change(supervisor: Supervisor, task: Task) -> None:
@@ -110,7 +76,7 @@ def test_a_task_parks_with_the_options_that_never_change(supervisor: Supervisor,
     (asked,) = supervisor.asked
     assert (
         ["Succeeded", "Failed", "Cancelled", "Expired", "Unknown"],
-        operators.SUBJECT,
+        waiting.SUBJECT,
         "execute_complete",
         timedelta(hours=1, minutes=10),
     ) == (asked.options, asked.subject, parked.method_name, parked.timeout)
@@ -142,6 +108,24 @@ def test_a_mapped_task_names_its_index(bridge: BridgeStandIn, supervisor: Superv
     assert 3 == bridge.calls[0].body["wait"]["task"]["map_index"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sent"),
+    [
+        ({}, {}),
+        ({"wrapped": "auto"}, {}),
+        ({"wrapped": "always"}, {"wrapped": "always"}),
+        ({"wrapped": "never", "wait_for_termination": False}, {"wrapped": "never"}),
+    ],
+)
+def test_a_wrapper_is_asked_for_only_when_it_matters(
+    bridge: BridgeStandIn, supervisor: Supervisor, task: Task, arguments: dict[str, Any], sent: dict[str, str]
+) -> None:
+    """What the bridge does unasked is not sent, so that a bridge that knows no wrappers takes the request, too."""
+    with suppress(TaskAwaitingInput):
+        task.run(**arguments)
+    assert sent == {name: value for name, value in bridge.calls[0].body.items() if name == "wrapped"}
+
+
 def test_a_run_that_has_ended_already_completes_the_task_inline(
     bridge: BridgeStandIn, supervisor: Supervisor, task: Task
 ) -> None:
@@ -161,7 +145,7 @@ def test_a_task_that_does_not_wait_registers_no_wait(bridge: BridgeStandIn, supe
     """wait_for_termination=False starts the run under the same kind of key, and is done."""
     result = task.run(wait_for_termination=False)
     (call,) = bridge.calls
-    assert ("run-1", False, task.ti.xcoms["adf_bridge_token"], []) == (
+    assert ("run-1", False, task.token, []) == (
         result["run_id"],
         "wait" in call.body,
         call.headers["idempotency-key"],
@@ -210,7 +194,7 @@ def test_an_airflow_that_cannot_park_starts_nothing(
 def test_a_success_becomes_the_task_s_xcom(bridge: BridgeStandIn, supervisor: Supervisor, task: Task) -> None:
     """A task that is answered with success returns run id, status, pipeline, times and link."""
     parked = task.park()
-    completion = bridge.complete(task.ti.xcoms["adf_bridge_token"], "Succeeded")
+    completion = bridge.complete(task.token, "Succeeded")
     assert XCOM == task.resume(parked, answer(completion))
 
 
@@ -218,9 +202,30 @@ def test_a_failure_raises_with_its_reason(bridge: BridgeStandIn, supervisor: Sup
     """A task that is answered with failure raises with the failing activity."""
     activity = {"name": "Copy", "type": "Copy", "error_code": "2200", "message": "No such table."}
     parked = task.park()
-    completion = bridge.complete(task.ti.xcoms["adf_bridge_token"], "Failed", failed_activity=activity)
+    completion = bridge.complete(task.token, "Failed", failed_activity=activity)
     with pytest.raises(AdfBridgeRunFailed, match=r"failed with error 2200\nNo such table"):
         task.resume(parked, answer(completion))
+
+
+def test_the_run_that_a_wrapper_ran_is_named_and_linked(
+    bridge: BridgeStandIn, supervisor: Supervisor, task: Task
+) -> None:
+    """A wrapper's run stays the task's run, and the one that it wraps is in XCom and behind the link."""
+    parked = task.park()
+    child = {"watched_run_id": "child-1", "monitor_url": MONITOR + "child-1"}
+    assert {**XCOM, **child} == task.resume(parked, answer(bridge.complete(task.token, "Succeeded", **child)))
+    assert ("run-1", MONITOR + "child-1") == (task.ti.xcoms["run_id"], task.ti.xcoms["adf_bridge_monitor_url"])
+
+
+def test_the_run_that_a_wrapper_ran_is_linked_when_it_failed(
+    bridge: BridgeStandIn, supervisor: Supervisor, task: Task
+) -> None:
+    """A failed child run is behind the link and in the message."""
+    parked = task.park()
+    child = {"watched_run_id": "child-1", "monitor_url": MONITOR + "child-1"}
+    with pytest.raises(AdfBridgeRunFailed, match=f"Run child-1: {MONITOR}child-1"):
+        task.resume(parked, answer(bridge.complete(task.token, "Failed", **child)))
+    assert MONITOR + "child-1" == task.ti.xcoms["adf_bridge_monitor_url"]
 
 
 @pytest.mark.parametrize(("choice", "raised"), [("fail", AdfBridgeRunCancelled), ("skip", AirflowSkipException)])
@@ -229,7 +234,7 @@ def test_a_cancelled_run_does_what_the_task_chose(
 ) -> None:
     """S30: a cancelled run fails the task or skips it, as on_cancelled says; it is never a success."""
     parked = task.park()
-    completion = bridge.complete(task.ti.xcoms["adf_bridge_token"], "Cancelled")
+    completion = bridge.complete(task.token, "Cancelled")
     with pytest.raises(raised):
         task.resume(parked, answer(completion), on_cancelled=choice)
 
@@ -247,7 +252,7 @@ def test_an_answer_for_another_try_is_not_taken(bridge: BridgeStandIn, superviso
     foreign = {"status": "Failed", "token": "0" * 64}
     with pytest.raises(TaskAwaitingInput) as again:
         task.resume(parked, answer(foreign), timeout=3600)
-    expected = ("GET", "/api/waits/" + task.ti.xcoms["adf_bridge_token"], parked.kwargs, parked.timeout, 2)
+    expected = ("GET", "/api/waits/" + task.token, parked.kwargs, parked.timeout, 2)
     last = bridge.calls[-1]
     assert expected == (last.method, last.path, again.value.kwargs, again.value.timeout, len(supervisor.asked))
 
@@ -257,7 +262,7 @@ def test_after_an_answer_for_another_try_the_bridge_s_own_word_counts(
 ) -> None:
     """S15: if the run of this try has ended as well, its own outcome is taken from the bridge."""
     parked = task.park()
-    bridge.complete(task.ti.xcoms["adf_bridge_token"], "Succeeded")
+    bridge.complete(task.token, "Succeeded")
     assert XCOM == task.resume(parked, answer({"status": "Failed", "token": "0" * 64}))
 
 
@@ -293,6 +298,8 @@ def test_a_person_can_fail_a_task(supervisor: Supervisor, task: Task) -> None:
         {"start_from_failure": True},
         {"on_abandon": "kill"},
         {"on_cancelled": "ignore"},
+        {"on_cancelled": "succeed"},
+        {"wrapped": "sometimes"},
         {"timeout": 0},
         {"start_timeout": timedelta()},
     ],

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bridge import http_api, service
+from bridge import http_api, service, views
 from bridge.model import Completion, Match, OnAbandon, Outcome, RunKey, RunStatus, Verdict, WaitState, match_key
 from bridge.ports import Refusal, RefusalKind
 from tests.fakes.bench import Bench
@@ -159,6 +159,8 @@ def test_no_run_in_time() -> None:
     bench.pass_time(MINUTE)
     (completion,) = told(bench)
     assert (Outcome.EXPIRED, True) == (completion.status, "No run of 'copy_orders'" in (completion.message or ""))
+    document = views.completion_document(completion)
+    assert (None, None, True) == (document["run_id"], document["monitor_url"], "match~" not in json.dumps(document))
 
 
 def test_a_forged_event() -> None:
