@@ -11,10 +11,16 @@ from local import control, serving
 from local.adf.arm_api import ArmApi
 from local.adf.calls import CallLog
 from local.adf.control_api import ControlApi
+from local.adf.diagnostics import Diagnostics, control_routes
 from local.adf.engine import Engine
 from local.adf.factory import Factories, Factory
+from local.adf.managed_identity import ManagedIdentity
+from local.adf.pipeline_api import PipelineApi
 from local.adf.pipeline_folder import PipelineFolder
+from local.adf.pipelines import Pipelines
+from local.adf.run import PipelineRun
 from local.adf.run_events import RunEvents, Topic
+from local.adf.run_queue import MOST_QUEUED, RunQueue
 from local.faults import FaultPlan
 from local.json_value import FieldError
 
@@ -29,32 +35,48 @@ def main() -> None:
         folder = PipelineFolder(options.pipelines)
     except FieldError as error:
         sys.exit(f"local.adf: {error}")
-    factories = Factories(options.factory)
-    topic = Topic(options.topic_endpoint, options.topic_key) if options.topic_endpoint else None
     serving.run(
-        lambda _: application(factories, folder, topic, token=options.token),
+        lambda _: application(options, folder),
         port=options.port,
         facts=lambda _: {
-            "factories": [factory.id for factory in factories],
+            "factories": [factory.id for factory in Factories(options.factory)],
             "pipelines": [pipeline.name for pipeline in folder.all()],
         },
     )
 
 
-def application(factories: Factories, folder: PipelineFolder, topic: Topic | None, *, token: str) -> web.Application:
+def application(options: argparse.Namespace, folder: PipelineFolder) -> web.Application:
     """The stand-in as an aiohttp application."""
-    events, calls, faults = RunEvents(topic), CallLog(), FaultPlan()
-    engine = Engine(events.announce)
-    arm = ArmApi(factories=factories, folder=folder, engine=engine, calls=calls, faults=faults, token=token)
+    publishes = options.topic_endpoint and options.run_events
+    events = RunEvents(Topic(options.topic_endpoint, options.topic_key) if publishes else None)
+    diagnostics = Diagnostics(options.diagnostics)
+    pipelines, calls, faults = Pipelines(folder), CallLog(), FaultPlan()
+    identity, queue = ManagedIdentity(dict(options.identity_token)), RunQueue(options.most_queued)
+
+    def announce(run: PipelineRun) -> None:
+        events.announce(run)
+        diagnostics.announce(run)
+
+    engine = Engine(pipelines, announce, identity, queue, retry_factor=options.retry_factor)
+    arm = ArmApi(
+        factories=Factories(options.factory),
+        pipelines=PipelineApi(pipelines),
+        engine=engine,
+        calls=calls,
+        faults=faults,
+        token=options.token,
+    )
 
     async def background(_: web.Application) -> AsyncIterator[None]:
         yield
         await engine.close()
         await events.close()
+        await diagnostics.close()
 
     app = web.Application(middlewares=[control.explain_bad_fields], client_max_size=_MAX_BODY_BYTES)
     app.cleanup_ctx.append(background)
     app.add_routes(ControlApi(engine, calls, events).routes())
+    app.add_routes(control_routes(diagnostics))
     app.add_routes(control.fault_routes(faults))
     app.router.add_route("*", "/{path:.*}", arm.handle)
     return app
@@ -67,6 +89,13 @@ def _factory(value: str) -> Factory:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def _identity_token(value: str) -> tuple[str, str]:
+    resource, found, token = value.rpartition("=")
+    if not found or not resource or not token:
+        raise argparse.ArgumentTypeError(f"{value!r} is not RESOURCE=TOKEN")
+    return resource, token
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local.adf", description="Data Factory on this machine.")
     parser.add_argument("--port", type=int, default=0, help="the port to listen on; 0 takes a free one")
@@ -77,6 +106,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--topic-endpoint", help="the Event Grid topic for run events; without it none are sent")
     parser.add_argument("--topic-key", default="", help="the topic's access key")
+    parser.add_argument(
+        "--no-run-events",
+        dest="run_events",
+        action="store_false",
+        help="send no run events by itself: like Azure's, which leaves that to pipelines",
+    )
+    parser.add_argument(
+        "--diagnostics", metavar="URL", help="an event hub that takes diagnostic records, one message for each POST"
+    )
+    parser.add_argument(
+        "--identity-token",
+        type=_identity_token,
+        action="append",
+        default=[],
+        metavar="RESOURCE=TOKEN",
+        help="the token that the factories' managed identity gets for a resource (repeatable)",
+    )
+    parser.add_argument(
+        "--most-queued", type=int, default=MOST_QUEUED, help="how many runs of a pipeline with a concurrency may wait"
+    )
+    parser.add_argument(
+        "--retry-factor", type=float, default=1.0, help="every pause before an activity's retry is multiplied by this"
+    )
     return parser
 
 

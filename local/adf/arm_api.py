@@ -4,7 +4,6 @@ See https://learn.microsoft.com/rest/api/datafactory/
 """
 
 import hmac
-import json
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -12,16 +11,17 @@ from typing import assert_never
 
 from aiohttp import web
 
-from local.adf.arm_error import ArmError, bad_request, missing_authorization, wrong_token
+from local.adf.activity_run import ActivityRun
+from local.adf.arm_error import ArmError, missing_authorization, wrong_token
 from local.adf.arm_route import Operation, Route, find_route
 from local.adf.calls import Call, CallLog
 from local.adf.engine import Engine
 from local.adf.factory import Factories, Factory
-from local.adf.pipeline import Pipeline
-from local.adf.pipeline_folder import PipelineFolder
+from local.adf.json_body import read_body, read_object
+from local.adf.pipeline_api import PipelineApi
 from local.adf.query import page, parse_query
 from local.adf.recovery import Recovery
-from local.adf.run import ActivityRun, PipelineRun
+from local.adf.run import PipelineRun
 from local.faults import FaultPlan, perform
 from local.json_value import JsonObject, JsonValue
 
@@ -45,13 +45,13 @@ _ACTIVITY_OPERANDS: Mapping[str, Callable[[ActivityRun], str | datetime | None]]
 
 
 class ArmApi:
-    """Answers ARM's requests for the declared factories. Every factory has all pipelines of the folder."""
+    """Answers ARM's requests for the declared factories."""
 
     def __init__(
         self,
         *,
         factories: Factories,
-        folder: PipelineFolder,
+        pipelines: PipelineApi,
         engine: Engine,
         calls: CallLog,
         faults: FaultPlan,
@@ -59,7 +59,7 @@ class ArmApi:
     ) -> None:
         """Put the parts together; `token` is the only bearer token that is accepted."""
         self._factories = factories
-        self._folder = folder
+        self._pipelines = pipelines
         self._engine = engine
         self._calls = calls
         self._faults = faults
@@ -103,32 +103,41 @@ class ArmApi:
 
     async def _act(self, request: web.Request, route: Route, factory: Factory, call: Call) -> web.Response:
         """Do what is asked for."""
+        pipeline, run_id = route.pipeline or "", route.run_id or ""
         match route.operation:
             case Operation.GET_FACTORY:
-                answer = _factory(factory)
+                return web.json_response(_factory(factory))
             case Operation.LIST_PIPELINES:
-                answer = {"value": [_pipeline(factory, pipeline) for pipeline in self._folder.all()]}
+                return self._pipelines.all(factory)
             case Operation.GET_PIPELINE:
-                answer = _pipeline(factory, self._folder.get(route.pipeline or ""))
+                return self._pipelines.get(request, factory, pipeline)
+            case Operation.PUT_PIPELINE:
+                return await self._pipelines.put(request, factory, pipeline)
+            case Operation.DELETE_PIPELINE:
+                return self._pipelines.delete(factory, pipeline)
             case Operation.CREATE_RUN:
-                pipeline = self._folder.get(route.pipeline or "")
-                run = self._engine.start(factory, pipeline, await _parameters(request), _recovery(request))
-                call.run_id = run.id
-                answer = {"runId": run.id}
+                return await self._create_run(request, factory, pipeline, call)
             case Operation.QUERY_RUNS:
                 runs = [run for run in self._engine.runs.values() if run.factory == factory]
-                answer = _page_of_runs(await _body(request), runs)
+                return web.json_response(_page_of_runs(await read_body(request), runs))
             case Operation.GET_RUN:
-                answer = self._engine.find(factory, route.run_id or "").to_arm()
+                return web.json_response(self._engine.find(factory, run_id).to_arm())
             case Operation.CANCEL_RUN:
-                self._engine.cancel(self._engine.find(factory, route.run_id or ""))
+                recursive = request.query.get("isRecursive", "").lower() == "true"
+                self._engine.cancel(self._engine.find(factory, run_id), recursive=recursive)
                 return web.Response()
             case Operation.QUERY_ACTIVITY_RUNS:
-                run = self._engine.find(factory, route.run_id or "")
-                answer = _page_of_activity_runs(await _body(request), run)
+                run = self._engine.find(factory, run_id)
+                return web.json_response(_page_of_activity_runs(await read_body(request), run))
             case _:
                 assert_never(route.operation)
-        return web.json_response(answer)
+
+    async def _create_run(self, request: web.Request, factory: Factory, name: str, call: Call) -> web.Response:
+        pipeline = self._pipelines.find(factory, name)
+        given = await read_object(request, "The request body must be a JSON object of parameters.")
+        run = self._engine.start(factory, pipeline, given, _recovery(request))
+        call.run_id = run.id
+        return web.json_response({"runId": run.id})
 
 
 def _check_version(request: web.Request) -> None:
@@ -143,26 +152,6 @@ def _check_version(request: web.Request) -> None:
             f"The supported api-versions are '{API_VERSION}'."
         )
         raise ArmError(400, "NoRegisteredProviderFound", message)
-
-
-async def _body(request: web.Request) -> JsonValue:
-    raw = await request.read()
-    try:
-        body: JsonValue = json.loads(raw) if raw else None
-    except ValueError as error:
-        message = f"The request content was invalid and could not be deserialized: '{error}'."
-        raise ArmError(400, "InvalidRequestContent", message) from error
-    return body
-
-
-async def _parameters(request: web.Request) -> JsonObject:
-    """The parameters in createRun's body: a flat object, or nothing."""
-    body = await _body(request)
-    if body is None:
-        return {}
-    if not isinstance(body, dict):
-        raise bad_request("The request body must be a JSON object of parameters.")
-    return body
 
 
 def _recovery(request: web.Request) -> Recovery | None:
@@ -189,17 +178,6 @@ def _factory(factory: Factory) -> JsonObject:
     }
 
 
-def _pipeline(factory: Factory, pipeline: Pipeline) -> JsonObject:
-    """See https://learn.microsoft.com/rest/api/datafactory/pipelines/get."""
-    return {
-        "id": f"{factory.id}/pipelines/{pipeline.name}",
-        "name": pipeline.name,
-        "type": "Microsoft.DataFactory/factories/pipelines",
-        "etag": str(uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(pipeline.properties, sort_keys=True))),
-        "properties": pipeline.properties,
-    }
-
-
 def _page_of_runs(body: JsonValue, runs: list[PipelineRun]) -> JsonObject:
     return page(
         parse_query(body, operands=frozenset(_RUN_OPERANDS)),
@@ -216,5 +194,5 @@ def _page_of_activity_runs(body: JsonValue, run: PipelineRun) -> JsonObject:
         run.activity_runs,
         operands=_ACTIVITY_OPERANDS,
         last_updated=lambda execution: execution.end or execution.start,
-        to_arm=lambda execution: execution.to_arm(run),
+        to_arm=run.activity_to_arm,
     )

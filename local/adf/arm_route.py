@@ -17,6 +17,8 @@ class Operation(StrEnum):
     GET_FACTORY = "getFactory"
     LIST_PIPELINES = "listPipelines"
     GET_PIPELINE = "getPipeline"
+    PUT_PIPELINE = "putPipeline"
+    DELETE_PIPELINE = "deletePipeline"
     CREATE_RUN = "createRun"
     QUERY_RUNS = "queryPipelineRuns"
     GET_RUN = "getRun"
@@ -47,6 +49,8 @@ _TABLE = [
         ("GET", "", Operation.GET_FACTORY),
         ("GET", "/pipelines", Operation.LIST_PIPELINES),
         ("GET", _PIPELINE, Operation.GET_PIPELINE),
+        ("PUT", _PIPELINE, Operation.PUT_PIPELINE),
+        ("DELETE", _PIPELINE, Operation.DELETE_PIPELINE),
         ("POST", _PIPELINE + "/createRun", Operation.CREATE_RUN),
         ("POST", "/queryPipelineRuns", Operation.QUERY_RUNS),
         ("GET", _RUN, Operation.GET_RUN),

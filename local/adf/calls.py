@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from local.adf.run import iso, now
+from local.adf.status import iso, now
 from local.json_value import JsonObject
 
 

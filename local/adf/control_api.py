@@ -4,8 +4,9 @@ from aiohttp import web
 
 from local.adf.calls import CallLog
 from local.adf.engine import Engine
-from local.adf.run import PipelineRun, Status
+from local.adf.run import PipelineRun
 from local.adf.run_events import RunEvents
+from local.adf.status import Status
 from local.control import PREFIX, read_object, refuse
 from local.json_value import FieldError, JsonObject, optional_text, reject_unknown, text
 
@@ -77,5 +78,5 @@ def _terminal(value: str) -> Status:
 
 def _run(run: PipelineRun) -> JsonObject:
     """A run as ARM writes it, with its factory and its activities."""
-    activities = [execution.to_arm(run) for execution in run.activity_runs]
+    activities = [run.activity_to_arm(execution) for execution in run.activity_runs]
     return {**run.to_arm(), "factory": run.factory.id, "activities": [*activities]}

@@ -1,19 +1,25 @@
-"""What makes runs go on: activities start when their dependencies are met, and the run ends as its leaves do."""
+"""What makes runs go on: from Queued, through a pipeline's activities, to the end as its leaves decide."""
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 
+from local.adf.activity_run import ActivityError, ActivityRun
 from local.adf.arm_error import ArmError
-from local.adf.behaviour import ActivityError, Execution, Executions
-from local.adf.expression import Scope
+from local.adf.execution import Execution
 from local.adf.factory import Factory
-from local.adf.outcome import failed_targets, next_step
+from local.adf.graph import Activity
+from local.adf.managed_identity import ManagedIdentity
 from local.adf.parameters import bind
-from local.adf.pipeline import Activity, Outcome, Pipeline
+from local.adf.pipeline import Pipeline
+from local.adf.pipelines import Pipelines
 from local.adf.recovery import Recovery
-from local.adf.run import ActivityRun, PipelineRun, Status, now
+from local.adf.run import Invoker, PipelineRun
+from local.adf.run_queue import RunQueue
+from local.adf.status import Status, now
+from local.adf.walk import walk
 from local.json_value import JsonValue
 
 _log = logging.getLogger(__name__)
@@ -27,29 +33,50 @@ Listener = Callable[[PipelineRun], None]
 class Engine:
     """Every run of every factory, and the tasks that drive the unfinished ones."""
 
-    def __init__(self, announce: Listener) -> None:
+    def __init__(
+        self,
+        pipelines: Pipelines,
+        announce: Listener,
+        identity: ManagedIdentity,
+        queue: RunQueue,
+        *,
+        retry_factor: float,
+    ) -> None:
         """Begin without runs. `announce` is told of each run that begins to run and of each that ends."""
         self.runs: dict[str, PipelineRun] = {}
+        self._pipelines = pipelines
         self._announce = announce
-        self._executions = Executions()
+        self._queue = queue
+        self._execution = Execution(self, identity, retry_factor=retry_factor)
         self._drivers: dict[str, asyncio.Task[None]] = {}
+        self._ends: dict[str, asyncio.Event] = {}
 
     def start(
-        self, factory: Factory, pipeline: Pipeline, given: dict[str, JsonValue], recovery: Recovery | None
+        self, factory: Factory, pipeline: Pipeline, given: Mapping[str, JsonValue], recovery: Recovery | None
     ) -> PipelineRun:
-        """Start a run. Raises ArmError (400) where the parameters or the run to recover are wrong."""
+        """Start a run. Raises ArmError (400) where the parameters or the run to recover are wrong, and where too
+        many runs wait already.
+        """
         if recovery is None:
-            run = PipelineRun(factory, pipeline, bind(pipeline, given))
-        else:
-            earlier = recovery.find(self.runs, pipeline)
-            run = PipelineRun(factory, pipeline, dict(earlier.parameters), settled=recovery.settled(pipeline, earlier))
-            if recovery.is_recovery:
-                run.group_id = earlier.group_id
-                for other in self.runs.values():
-                    other.is_latest = other.is_latest and other.group_id != run.group_id
-        self.runs[run.id] = run
-        self._keep(run, asyncio.create_task(self._drive(run)))
+            return self._begin(PipelineRun(factory, pipeline, bind(pipeline, given)))
+        earlier = recovery.find(self.runs, pipeline)
+        settled = recovery.settled(pipeline, earlier)
+        run = self._begin(PipelineRun(factory, pipeline, dict(earlier.parameters), settled=settled))
+        if recovery.is_recovery:
+            run.group_id = earlier.group_id
+            for other in self.runs.values():
+                other.is_latest = other is run or (other.is_latest and other.group_id != run.group_id)
         return run
+
+    def start_child(self, invoker: Invoker, pipeline: str, given: Mapping[str, JsonValue]) -> PipelineRun:
+        """Start a run for another run's activity. Raises ArmError (404, 400)."""
+        factory = invoker.run.factory
+        found = self._pipelines.get(factory, pipeline)
+        return self._begin(PipelineRun(factory, found, bind(found, given), invoker=invoker))
+
+    async def wait_for_end(self, run: PipelineRun) -> None:
+        """Return when a run has ended."""
+        await self._ends[run.id].wait()
 
     def find(self, factory: Factory, run_id: str) -> PipelineRun:
         """A factory's run. Raises ArmError (404)."""
@@ -59,8 +86,10 @@ class Engine:
             raise ArmError(404, "PipelineRunNotFound", message, target=f"pipelinerun/{run_id}")
         return run
 
-    def cancel(self, run: PipelineRun) -> None:
-        """Begin to cancel a run. Raises ArmError (400) when it has ended, in ADF's words."""
+    def cancel(self, run: PipelineRun, *, recursive: bool) -> None:
+        """Begin to cancel a run and, if that is wanted, the runs that it started and theirs. Raises ArmError
+        (400) when it has ended, in ADF's words.
+        """
         if run.status.ended:
             message = (
                 f"Pipeline run has already completed with status '{run.status}'."
@@ -69,7 +98,8 @@ class Engine:
             raise ArmError(400, "PipelineRunNotRunning", message, target=f"pipelinerun/{run.id}")
         if run.status is not Status.CANCELING:
             run.change(Status.CANCELING)
-            self._keep(run, asyncio.create_task(self._cancelled(run, self._drivers[run.id])))
+            cancelling = self._cancelled(run, self._drivers[run.id], recursive=recursive)
+            self._keep(run, asyncio.create_task(cancelling))
 
     async def finish(self, run: PipelineRun, status: Status, *, message: str | None, error_code: str) -> None:
         """End an unfinished run now, in this way. A failure fails the activities that are under way, or the
@@ -87,94 +117,67 @@ class Engine:
         error = ActivityError(error_code, message or "The run was told to fail.") if status is Status.FAILED else None
         for execution in unfinished:
             execution.finish(status, error)
-        self._end(run, status, message if message is not None else _message([one.activity for one in unfinished], run))
+        targets = [one.activity for one in unfinished if one.activity in run.pipeline.activities]
+        self._end(run, status, message if message is not None else _message(targets, run))
 
     async def close(self) -> None:
         """Leave every run where it is."""
         for driver in self._drivers.values():
             await _stop(driver)
 
+    def _begin(self, run: PipelineRun) -> PipelineRun:
+        self._queue.enter(run)
+        self.runs[run.id] = run
+        self._ends[run.id] = asyncio.Event()
+        self._keep(run, asyncio.create_task(self._drive(run)))
+        return run
+
     def _keep(self, run: PipelineRun, driver: asyncio.Task[None]) -> None:
         driver.add_done_callback(_tell_of_crash)
         self._drivers[run.id] = driver
 
-    def _end(self, run: PipelineRun, status: Status, message: str) -> None:
-        run.change(status, message)
-        self._announce(run)
-
-    async def _cancelled(self, run: PipelineRun, driver: asyncio.Task[None]) -> None:
-        await _stop(driver)
+    async def _drive(self, run: PipelineRun) -> None:
+        """Take a run from Queued to its end."""
         await asyncio.sleep(_PASSING_STATUS.total_seconds())
+        await self._queue.turn(run)
+        run.change(Status.IN_PROGRESS)
+        self._announce(run)
+        failed = await walk(run.pipeline, partial(self._execution.execute, run), settled=run.settled)
+        self._end(run, Status.FAILED if failed else Status.SUCCEEDED, _message(failed, run))
+
+    async def _cancelled(self, run: PipelineRun, driver: asyncio.Task[None], *, recursive: bool) -> None:
+        """Stop a run; it ends when the runs that it started have ended, if they are cancelled, too."""
+        await _stop(driver)
+        children = self._unfinished_children(run) if recursive else []
+        for child in children:
+            self.cancel(child, recursive=True)
+        await asyncio.sleep(_PASSING_STATUS.total_seconds())
+        for child in children:
+            await self.wait_for_end(child)
         for execution in run.activity_runs:
             if execution.end is None:
                 execution.finish(Status.CANCELLED)
         self._end(run, Status.CANCELLED, "")
 
-    async def _drive(self, run: PipelineRun) -> None:
-        """Take a run from Queued to its end."""
-        await asyncio.sleep(_PASSING_STATUS.total_seconds())
-        run.change(Status.IN_PROGRESS)
+    def _unfinished_children(self, run: PipelineRun) -> list[PipelineRun]:
+        return [
+            other
+            for other in self.runs.values()
+            if other.invoker is not None and other.invoker.run is run and not other.status.ended
+        ]
+
+    def _end(self, run: PipelineRun, status: Status, message: str) -> None:
+        run.change(status, message)
+        self._queue.leave(run)
+        self._ends[run.id].set()
         self._announce(run)
-        outcomes = dict(run.settled)
-        async with asyncio.TaskGroup() as group:
-            running: dict[asyncio.Task[Outcome], Activity] = {}
-            while True:
-                step = next_step(run.pipeline, outcomes, frozenset(activity.name for activity in running.values()))
-                outcomes |= {activity.name: Outcome.SKIPPED for activity in step.skip}
-                running |= {group.create_task(self._execute(run, activity)): activity for activity in step.run}
-                if step.skip:
-                    continue
-                if not running:
-                    break
-                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                outcomes |= {running.pop(task).name: task.result() for task in done}
-        failed = failed_targets(run.pipeline, outcomes)
-        self._end(run, Status.FAILED if failed else Status.SUCCEEDED, _message(failed, run))
-
-    async def _execute(self, run: PipelineRun, activity: Activity) -> Outcome:
-        """Run one activity, again where its policy says so."""
-        if activity.inactive_outcome is not None:
-            return activity.inactive_outcome
-        for attempt in range(activity.retries + 1):
-            if attempt:
-                await asyncio.sleep(activity.retry_interval.total_seconds())
-            plan = self._executions.plan(activity, _scope(run), where=f"{run.factory.id}/{run.pipeline.name}".lower())
-            execution = ActivityRun(activity, Status.IN_PROGRESS, now(), attempt=attempt)
-            run.activity_runs.append(execution)
-            run.last_updated = now()
-            await _pass_time(plan)
-            execution.finish(Status.FAILED if plan.error else Status.SUCCEEDED, plan.error)
-            run.last_updated = now()
-            if plan.error is None:
-                return Outcome.SUCCEEDED
-        return Outcome.FAILED
-
-
-def _scope(run: PipelineRun) -> Scope:
-    """What a run's expressions see."""
-    facts = {
-        "RunId": run.id,
-        "GroupId": run.group_id,
-        "Pipeline": run.pipeline.name,
-        "DataFactory": run.factory.name,
-        "TriggerName": "Manual",
-        "TriggerType": "Manual",
-    }
-    return Scope(run.parameters, facts)
 
 
 def _message(failed: list[Activity], run: PipelineRun) -> str:
     """What a failed run says: each failed target with the message of its last execution."""
-    last = {execution.activity.name: execution.error for execution in run.activity_runs}
-    errors = [(activity.name, last.get(activity.name)) for activity in failed]
+    last = run.last_executions()
+    errors = [(activity.name, last[activity.name].error) for activity in failed if activity.name in last]
     return "; ".join(f"Operation on target {name} failed: {error.message}" for name, error in errors if error)
-
-
-async def _pass_time(plan: Execution) -> None:
-    if plan.duration is None:
-        await asyncio.get_running_loop().create_future()  # held: only a cancelled task leaves this
-    else:
-        await asyncio.sleep(plan.duration.total_seconds())
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

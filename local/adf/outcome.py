@@ -1,4 +1,4 @@
-"""Which activities come next, and how a pipeline ends: Data Factory's rules, without any I/O.
+"""Which activities come next, and how a graph of activities ends: Data Factory's rules, without any I/O.
 
 See https://learn.microsoft.com/azure/data-factory/tutorial-pipeline-failure-error-handling
 """
@@ -6,7 +6,7 @@ See https://learn.microsoft.com/azure/data-factory/tutorial-pipeline-failure-err
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from local.adf.pipeline import Activity, Outcome, Pipeline, leaves
+from local.adf.graph import Activity, Graph, Outcome, leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +17,13 @@ class NextStep:
     skip: tuple[Activity, ...]
 
 
-def next_step(pipeline: Pipeline, outcomes: Mapping[str, Outcome], started: frozenset[str]) -> NextStep:
+def next_step(graph: Graph, outcomes: Mapping[str, Outcome], started: frozenset[str]) -> NextStep:
     """Judge every activity whose dependencies have all ended. Every arrow must be met; one that is not skips
     the activity.
     """
     run: list[Activity] = []
     skip: list[Activity] = []
-    for activity in pipeline.activities:
+    for activity in graph.activities:
         if activity.name in outcomes or activity.name in started:
             continue
         if any(dependency.activity not in outcomes for dependency in activity.depends_on):
@@ -33,17 +33,17 @@ def next_step(pipeline: Pipeline, outcomes: Mapping[str, Outcome], started: froz
     return NextStep(tuple(run), tuple(skip))
 
 
-def failed_targets(pipeline: Pipeline, outcomes: Mapping[str, Outcome]) -> list[Activity]:
-    """The activities for which the pipeline fails; none of them means that it succeeds.
+def failed_targets(graph: Graph, outcomes: Mapping[str, Outcome]) -> list[Activity]:
+    """The activities for which a pipeline (or a branch) fails; none of them means that it succeeds.
 
     Only leaves count, and a leaf that was skipped is judged by its parents. So a failure with nothing but a
     Failed or Completed arrow behind it is hidden when that branch succeeds, and shows when there is a
     Succeeded branch beside it.
     """
-    by_name = {activity.name: activity for activity in pipeline.activities}
+    by_name = {activity.name: activity for activity in graph.activities}
     judged: set[str] = set()
     failed: list[Activity] = []
-    pending = leaves(pipeline.activities)
+    pending = leaves(graph)
     while pending:
         activity = pending.pop(0)
         if activity.name in judged:

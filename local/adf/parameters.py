@@ -1,15 +1,15 @@
 """The parameters of one run: what the caller gave, over the pipeline's defaults.
 
 Which wrong values createRun itself refuses is not documented; here it refuses a missing one and one of the
-wrong type. A parameter that the pipeline does not declare is dropped, so that nobody comes to rely on it. See
-https://learn.microsoft.com/rest/api/datafactory/pipelines/create-run
+wrong type. A parameter that the pipeline does not declare is dropped, so that nobody comes to rely on it. Null
+stays null. See https://learn.microsoft.com/rest/api/datafactory/pipelines/create-run
 """
 
 import json
 from collections.abc import Callable, Mapping
 
 from local.adf.arm_error import bad_request
-from local.adf.pipeline import Parameter, Pipeline
+from local.adf.pipeline import Declaration, Pipeline
 from local.json_value import JsonValue
 
 
@@ -21,7 +21,7 @@ def bind(pipeline: Pipeline, given: Mapping[str, JsonValue]) -> dict[str, JsonVa
         if parameter.name.lower() in names:
             bound[parameter.name] = _convert(pipeline, parameter, given[names[parameter.name.lower()]])
         elif parameter.has_default:
-            bound[parameter.name] = parameter.default
+            bound[parameter.name] = _convert(pipeline, parameter, parameter.default)
         else:
             raise bad_request(
                 f"The value for the pipeline parameter '{parameter.name}' is not provided and it has no default value.",
@@ -30,13 +30,12 @@ def bind(pipeline: Pipeline, given: Mapping[str, JsonValue]) -> dict[str, JsonVa
     return bound
 
 
-def _convert(pipeline: Pipeline, parameter: Parameter, value: JsonValue) -> JsonValue:
+def _convert(pipeline: Pipeline, parameter: Declaration, value: JsonValue) -> JsonValue:
     """The value in the parameter's type; numbers and truth values may come as text."""
-    converter = _CONVERTERS.get(parameter.type)
-    if converter is None:
-        return value
+    if value is None:
+        return None
     try:
-        return converter(value)
+        return _CONVERTERS[parameter.type](value)
     except (TypeError, ValueError) as error:
         message = (
             f"The provided value for the pipeline parameter '{parameter.name}' is not valid. "
@@ -52,6 +51,8 @@ def _to_text(value: JsonValue) -> JsonValue:
 
 
 def _to_int(value: JsonValue) -> JsonValue:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise TypeError
     return int(value)

@@ -1,59 +1,26 @@
 """Pipelines as Data Factory stores them in Git: {"name", "properties": {"activities": [...], "parameters":
-{...}}}.
+{...}, "variables": {...}, "concurrency": n}}.
 
 See https://learn.microsoft.com/azure/data-factory/concepts-pipelines-activities#pipeline-json
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
-from enum import StrEnum
 
-from local.json_value import FieldError, JsonObject, JsonValue, number, optional_text, text, texts, whole_number
+from local.adf.activity_json import as_object, parse_activities
+from local.adf.graph import Activity, every_activity
+from local.json_value import FieldError, JsonObject, JsonValue, text
 
+PARAMETER_TYPES = frozenset({"string", "securestring", "int", "float", "bool", "array", "object"})
+VARIABLE_TYPES = frozenset({"string", "bool", "boolean", "array", "integer"})
 
-class Outcome(StrEnum):
-    """How one activity ended, in the words of its dependants' conditions."""
-
-    SUCCEEDED = "Succeeded"
-    FAILED = "Failed"
-    SKIPPED = "Skipped"
-
-
-CONDITIONS = frozenset({*Outcome, "Completed"})
+# https://learn.microsoft.com/azure/azure-resource-manager/management/azure-subscription-service-limits#azure-data-factory-limits
+_MOST_PARAMETERS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Dependency:
-    """One arrow into an activity: it may run when `activity` ended in one of these ways."""
-
-    activity: str
-    conditions: frozenset[str]
-
-    def met_by(self, outcome: Outcome) -> bool:
-        """Whether this outcome lets the dependent activity run. An activity that was skipped has not
-        completed.
-        """
-        return outcome in self.conditions or ("Completed" in self.conditions and outcome is not Outcome.SKIPPED)
-
-
-@dataclass(frozen=True, slots=True)
-class Activity:
-    """One box of a pipeline."""
-
-    name: str
-    type: str
-    depends_on: tuple[Dependency, ...]
-    type_properties: JsonObject
-    user_properties: Mapping[str, JsonValue]
-    retries: int
-    retry_interval: timedelta
-    inactive_outcome: Outcome | None
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A declared parameter. `default` counts only where `has_default`."""
+class Declaration:
+    """A declared parameter or variable; its type is in lower case. `default` counts only where `has_default`."""
 
     name: str
     type: str
@@ -63,108 +30,68 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """A pipeline, ready to run; `properties` are as they stand in its file."""
+    """A pipeline, ready to run; `properties` are as they stand in its file. Without `concurrency`, any number of
+    its runs go on at once.
+    """
 
     name: str
     activities: tuple[Activity, ...]
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[Declaration, ...]
+    variables: tuple[Declaration, ...]
+    concurrency: int | None
     properties: JsonObject
 
     def activity(self, name: str) -> Activity | None:
-        """The activity of that name."""
+        """The activity of that name; those inside other activities are not looked at."""
         return next((activity for activity in self.activities if activity.name == name), None)
+
+    def references(self) -> Iterator[str]:
+        """The pipelines that this one runs."""
+        for activity in every_activity(self.activities):
+            if activity.type == "ExecutePipeline":
+                yield referenced_pipeline(activity)
 
 
 def parse_pipeline(document: JsonValue) -> Pipeline:
     """Read the content of one pipeline file. Raises FieldError."""
-    body = _object(document, "a pipeline")
-    properties = _object(body.get("properties"), "properties")
-    activities = tuple(_activity(item) for item in _list(properties.get("activities"), "activities"))
-    _check_graph(activities)
-    declared = _object(properties.get("parameters", {}), "parameters")
-    parameters = tuple(_parameter(name, item) for name, item in declared.items())
-    return Pipeline(text(body, "name"), activities, parameters, properties)
-
-
-def _activity(item: JsonValue) -> Activity:
-    body = _object(item, "an activity")
-    policy = _object(body.get("policy", {}), "policy")
-    inactive = body.get("state") == "Inactive"
-    return Activity(
+    body = as_object(document, "a pipeline")
+    properties = as_object(body.get("properties"), "properties")
+    pipeline = Pipeline(
         name=text(body, "name"),
-        type=text(body, "type"),
-        depends_on=tuple(_dependency(one) for one in _list(body.get("dependsOn", []), "dependsOn")),
-        type_properties=_object(body.get("typeProperties", {}), "typeProperties"),
-        user_properties=_user_properties(body),
-        retries=whole_number(policy, "retry", 0),
-        retry_interval=timedelta(seconds=number(policy, "retryIntervalInSeconds", 30)),
-        inactive_outcome=Outcome(optional_text(body, "onInactiveMarkAs") or "Succeeded") if inactive else None,
+        activities=parse_activities(properties.get("activities")),
+        parameters=_declarations(properties, "parameters", PARAMETER_TYPES),
+        variables=_declarations(properties, "variables", VARIABLE_TYPES),
+        concurrency=_concurrency(properties.get("concurrency")),
+        properties=properties,
     )
+    if len(pipeline.parameters) > _MOST_PARAMETERS:
+        raise FieldError(f"a pipeline can have {_MOST_PARAMETERS} parameters, not {len(pipeline.parameters)}")
+    list(pipeline.references())
+    return pipeline
 
 
-def _dependency(item: JsonValue) -> Dependency:
-    body = _object(item, "a dependency")
-    conditions = frozenset(texts(body, "dependencyConditions"))
-    if not conditions or not conditions <= CONDITIONS:
-        raise FieldError(f"dependencyConditions must be among {', '.join(sorted(CONDITIONS))}")
-    return Dependency(text(body, "activity"), conditions)
+def referenced_pipeline(activity: Activity) -> str:
+    """The pipeline that an Execute Pipeline activity runs. Raises FieldError."""
+    reference = as_object(activity.type_properties.get("pipeline"), f"activity {activity.name}: pipeline")
+    return text(reference, "referenceName")
 
 
-def _user_properties(body: JsonObject) -> Mapping[str, JsonValue]:
-    items = [_object(item, "a user property") for item in _list(body.get("userProperties", []), "userProperties")]
-    return {text(item, "name"): item.get("value") for item in items}
+def _declarations(properties: JsonObject, field: str, types: frozenset[str]) -> tuple[Declaration, ...]:
+    declared = as_object(properties.get(field, {}), field)
+    found = tuple(_declaration(name, as_object(item, f"{field}: {name}")) for name, item in declared.items())
+    for one in found:
+        if one.type not in types:
+            raise FieldError(f"{field}: {one.name} has the type {one.type!r}, which is not among {sorted(types)}")
+    return found
 
 
-def _parameter(name: str, item: JsonValue) -> Parameter:
-    body = _object(item, f"parameter {name}")
-    return Parameter(name, text(body, "type").lower(), "defaultValue" in body, body.get("defaultValue"))
+def _declaration(name: str, body: JsonObject) -> Declaration:
+    return Declaration(name, text(body, "type").lower(), "defaultValue" in body, body.get("defaultValue"))
 
 
-def _check_graph(activities: tuple[Activity, ...]) -> None:
-    """Refuse two activities of one name, arrows from nowhere, and circles."""
-    names = {activity.name for activity in activities}
-    if len(names) < len(activities):
-        raise FieldError("two activities have the same name")
-    for activity in activities:
-        for dependency in activity.depends_on:
-            if dependency.activity not in names:
-                raise FieldError(f"activity {activity.name} depends on {dependency.activity}, which does not exist")
-    placed: set[str] = set()
-    while len(placed) < len(names):
-        free = {one.name for one in activities if one.name not in placed and _needs(one) <= placed}
-        if not free:
-            raise FieldError(f"the activities depend on each other in a circle: {', '.join(sorted(names - placed))}")
-        placed |= free
-
-
-def _needs(activity: Activity) -> set[str]:
-    return {dependency.activity for dependency in activity.depends_on}
-
-
-def downstream(pipeline: Pipeline, start: str) -> frozenset[str]:
-    """The activity `start` and everything that depends on it, directly or not."""
-    found = {start}
-    while True:
-        more = {one.name for one in pipeline.activities if _needs(one) & found} - found
-        if not more:
-            return frozenset(found)
-        found |= more
-
-
-def leaves(activities: Iterable[Activity]) -> list[Activity]:
-    """The activities on which no other one depends."""
-    activities = list(activities)
-    needed = set().union(*map(_needs, activities))
-    return [activity for activity in activities if activity.name not in needed]
-
-
-def _object(value: JsonValue, what: str) -> JsonObject:
-    if not isinstance(value, dict):
-        raise FieldError(f"{what} must be an object")
-    return value
-
-
-def _list(value: JsonValue, what: str) -> list[JsonValue]:
-    if not isinstance(value, list):
-        raise FieldError(f"{what} must be a list")
+def _concurrency(value: JsonValue) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise FieldError("concurrency must be a whole number, one or more")
     return value

@@ -5,7 +5,6 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.adf.arm_error import ArmError
 from local.adf.pipeline import Pipeline, parse_pipeline
 from local.json_value import FieldError
 
@@ -39,13 +38,6 @@ class PipelineFolder:
         self._refresh()
         found = [version.pipeline for version in self._versions.values() if version.pipeline is not None]
         return sorted(found, key=lambda pipeline: pipeline.name)
-
-    def get(self, name: str) -> Pipeline:
-        """The pipeline of that name, whatever its case. Raises ArmError (404)."""
-        for pipeline in self.all():
-            if pipeline.name.lower() == name.lower():
-                return pipeline
-        raise ArmError(404, "PipelineNotFound", f"The pipeline {name} was not found.", target=f"pipeline/{name}")
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("*.json"))

@@ -7,7 +7,8 @@ See https://learn.microsoft.com/rest/api/datafactory/pipelines/create-run
 from dataclasses import dataclass
 
 from local.adf.arm_error import ArmError, bad_request
-from local.adf.pipeline import Outcome, Pipeline, downstream
+from local.adf.graph import Outcome, downstream
+from local.adf.pipeline import Pipeline
 from local.adf.run import PipelineRun
 
 

@@ -12,7 +12,8 @@ from datetime import datetime
 
 import aiohttp
 
-from local.adf.run import PipelineRun, Status, iso, now
+from local.adf.run import PipelineRun
+from local.adf.status import Status, iso, now
 from local.json_value import JsonObject, JsonValue, flag, number, optional_text, reject_unknown, whole_number
 
 _log = logging.getLogger(__name__)

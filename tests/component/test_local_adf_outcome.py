@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 import pytest
 
+from local.adf.graph import Outcome
 from local.adf.outcome import failed_targets, next_step
-from local.adf.pipeline import Outcome, Pipeline, parse_pipeline
+from local.adf.pipeline import Pipeline, parse_pipeline
 from local.json_value import FieldError
 from tests.component.stand_ins import activity
 

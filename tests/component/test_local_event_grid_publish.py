@@ -144,6 +144,15 @@ def test_a_wrong_credential_is_the_clients_authentication_error(event_grid: Loca
     assert before == len(taken(event_grid))
 
 
+def test_another_token_than_the_declared_one_is_refused(event_grid: LocalProcess) -> None:
+    """A bearer token opens the topic only if it is the one that was given at the start."""
+    headers = {**CLOUD_EVENTS, "Authorization": f"Bearer {TOKEN}x"}
+    query = {"api-version": "2018-01-01"}
+    answer = requests.post(endpoint(event_grid), data=structured(), params=query, headers=headers, timeout=10)
+
+    assert (401, "Unauthorized") == (answer.status_code, answer.json()["error"]["code"])
+
+
 def test_no_credential_is_told_which_there_are(event_grid: LocalProcess) -> None:
     """A request without any credential is 401, and its one detail repeats the error."""
     answer = requests.post(endpoint(event_grid), data=structured(), headers=CLOUD_EVENTS, timeout=10)

@@ -12,8 +12,9 @@ from bridge import events
 from bridge.model import FactoryId, RunEvent, RunStatus
 from local.adf.factory import Factory
 from local.adf.pipeline import parse_pipeline
-from local.adf.run import PipelineRun, Status
+from local.adf.run import PipelineRun
 from local.adf.run_events import run_event as local_event
+from local.adf.status import Status
 from tests.component.hosted_bridge import run_event as hosted_event
 from tests.fakes.json_schema import problems
 from tests.fakes.samples import KEY, cloud_event

@@ -1,0 +1,1 @@
+"""What activities do: one module for each kind that is executed for real, and one for all that are declared."""
