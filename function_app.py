@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import List  # noqa: UP035 - the worker takes `list[…]` for no type at all
+
 import azure.functions as func
 
 from bridge import azure_http, http_api
-from bridge.wiring import get_app
+from bridge.config import CONNECTION, HUB
+from bridge.wiring import get_app, get_relay, has_relay
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 
@@ -21,6 +24,18 @@ def tick(timer: func.TimerRequest) -> None:
     """Deliver what is due, ask ADF again where an end was not confirmed, expire deadlines."""
     del timer
     get_app().tick()
+
+
+if has_relay():
+    # The host goes on to the next messages after a failure, too, but not before the retry policy has come to its end.
+    # https://learn.microsoft.com/azure/azure-functions/functions-bindings-error-pages#retry-policies
+    @app.event_hub_message_trigger(
+        arg_name="messages", event_hub_name=f"%{HUB}%", connection=CONNECTION, data_type="binary", cardinality="many"
+    )
+    @app.retry(strategy="fixed_delay", max_retry_count="-1", delay_interval="00:00:10")
+    def relay(messages: List[func.EventHubEvent]) -> None:  # noqa: UP006 - as above
+        """Runs changed status, say diagnostic settings: tell Event Grid."""
+        get_relay().relay([message.get_body() for message in messages])
 
 
 @app.route("runs", methods=["POST"])

@@ -115,7 +115,7 @@ SETTINGS: Final = (
 # How the relay's trigger finds its event hub: the Functions host reads these settings by itself.
 # https://learn.microsoft.com/azure/azure-functions/functions-bindings-event-hubs#identity-based-connections
 HUB: Final = "BRIDGE_DIAGNOSTICS_HUB"
-CONNECTION: Final = "BRIDGE_DIAGNOSTICS"
+CONNECTION: Final = HUB.removesuffix("_HUB")  # what the others begin with
 
 _DEFAULTS: Final = {setting.name: setting.default for setting in SETTINGS}
 _TARGET_FIELDS: Final = frozenset(

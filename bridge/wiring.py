@@ -13,13 +13,15 @@ from pathlib import Path
 
 from bridge import commands, config
 from bridge.app import App
-from bridge.errors import ConfigInvalid
+from bridge.errors import ConfigInvalid, FieldError
 from bridge.executor import Executor, Sleepers, World, pass_by
 from bridge.ports import Store
+from bridge.relay import Relay
 from bridge.telemetry import Log
 
 _lock = threading.Lock()
 _app: App | None = None
+_relay: Relay | None = None
 _refused: str | None = None
 
 
@@ -52,6 +54,21 @@ def get_app() -> App:
         return _app
 
 
+def has_relay() -> bool:
+    """Whether the app has the function `relay`; the one setting that is read when the app is imported."""
+    return bool(config.relay_hub(os.environ))
+
+
+def get_relay() -> Relay:
+    """Return the process's relay, made at the first call. Wrong settings raise ConfigInvalid, at every call anew."""
+    global _relay  # noqa: PLW0603 - one per process is the point
+    app = get_app()
+    with _lock:
+        if _relay is None:
+            _relay = build_relay(app.config, app.log)
+        return _relay
+
+
 def _checked_build() -> App:
     global _refused  # noqa: PLW0603 - what was logged once is not logged at every call
     try:
@@ -82,6 +99,16 @@ def build(settings: config.Config, *, reach: Callable[[commands.Point], None] = 
     threads = _threads()
     executor = Executor(world, sleepers=Sleepers(max(1, threads // 4)), reach=reach, tell=log.story)
     return App(settings, world, executor, log, threads=threads)
+
+
+def build_relay(settings: config.Config, log: Log) -> Relay:
+    """Put a relay together; raise ConfigInvalid where no topic is configured."""
+    from bridge.adapters.event_grid import EventGridTopic
+
+    if settings.topic is None:
+        raise ConfigInvalid([FieldError("BRIDGE_TOPIC_ENDPOINT", "has to be set for the relay")])
+    topic = EventGridTopic(endpoint=settings.topic.endpoint, key=settings.topic.key)
+    return Relay(topic, list(settings.rules.factories.values()), SystemClock().now, log)
 
 
 def _store(settings: config.Config) -> Store:

@@ -2,7 +2,10 @@
 keys made for this start.
 """
 
+import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +27,8 @@ APP = Path(__file__).resolve().parent.parent
 _TOPIC = "adf-bridge"
 _SUBSCRIPTION = "run-event"
 _EVENT_FUNCTION = "run_event"
+_HUB = "adf-run-logs"
+_EVENT_GRID = "https://eventgrid.azure.net"  # what a pipeline's managed identity signs in to
 _CALL_TIMEOUT_SECONDS = 30
 
 
@@ -54,15 +59,21 @@ class LocalAzure:
         airflow: Mapping[str, AirflowTarget] | None = None,
         settings: Mapping[str, str] | None = None,
         app: Path = APP,
+        diagnostics: bool = False,
     ) -> None:
-        """Describe it. `settings` are further app settings of the bridge. Nothing is started yet."""
+        """Describe it. `settings` are further app settings of the bridge. Nothing is started yet.
+
+        Run events come from the pipelines' wrappers, which `bridge wrap` puts into the factory; with `diagnostics`,
+        from diagnostic records, by an event hub and the bridge's relay.
+        """
         self.pipelines = pipelines.resolve()
         self.state = state.resolve()
         self.airflow = dict(airflow or {})
         self.settings = dict(settings or {})
         self.app = app.resolve()
+        self.diagnostics = diagnostics
         self.function_key, self.event_grid_key, self.master_key = (secrets.token_hex(24) for _ in range(3))
-        self.topic_key = secrets.token_hex(24)
+        self.topic_key, self.topic_token = secrets.token_hex(24), secrets.token_hex(24)
         self.adf_token = secrets.token_hex(24)
         self.ready: dict[str, Any] = {}
         self._processes: dict[str, LocalProcess] = {}
@@ -107,6 +118,10 @@ class LocalAzure:
         try:
             self._start_services()
             self.subscribe()
+            if self.diagnostics:
+                self.write_diagnostics()
+            else:
+                self.deploy_wrappers()
             self.ready = self._describe()
         except BaseException:
             self.stop()
@@ -124,12 +139,14 @@ class LocalAzure:
 
     def _start_services(self) -> None:
         self._start(
-            "event_grid", "--state", str(self.state / "event_grid"), "--topic", _TOPIC, "--topic-key", self.topic_key
+            "event_grid",
+            *("--state", str(self.state / "event_grid"), "--topic", _TOPIC, "--topic-key", self.topic_key),
+            *("--topic-token", self.topic_token),
         )
         self._start(
             "adf",
             *("--pipelines", str(self.pipelines), "--token", self.adf_token, "--factory", FACTORY_ID),
-            *("--topic-endpoint", self._topic_endpoint, "--topic-key", self.topic_key),
+            *("--identity-token", f"{_EVENT_GRID}={self.topic_token}"),
         )
         self._start(
             "functions_host",
@@ -163,6 +180,13 @@ class LocalAzure:
             "BRIDGE_ADF_ENDPOINT": self.adf.url,
             "BRIDGE_ADF_TOKEN": self.adf_token,
         }
+        if self.diagnostics:
+            settings |= {
+                "BRIDGE_DIAGNOSTICS_HUB": _HUB,
+                "BRIDGE_DIAGNOSTICS__fullyQualifiedNamespace": "local.servicebus.windows.net",
+                "BRIDGE_TOPIC_ENDPOINT": self._topic_endpoint,
+                "BRIDGE_TOPIC_KEY": self.topic_key,
+            }
         for name, target in self.airflow.items():
             prefix = f"BRIDGE_AIRFLOW__{name.upper()}__"
             settings[f"{prefix}URL"] = target.url
@@ -185,6 +209,26 @@ class LocalAzure:
             "event_delivery_schema": "CloudEventSchemaV1_0",
         }
         _call("POST", f"{self.event_grid.url}/_local/subscriptions", json=subscription)
+
+    def deploy_wrappers(self) -> None:
+        """Have `bridge wrap` put a wrapper of every pipeline into the factory, as on Azure.
+
+        Raises ProcessFailedError with what it said when it does not succeed.
+        """
+        command = [
+            *(sys.executable, "-m", "bridge", "wrap", str(self.pipelines)),
+            *("--topic", self._topic_endpoint, "--factory", FACTORY_ID, "--deploy"),
+        ]
+        environment = {**os.environ, "BRIDGE_ADF_ENDPOINT": self.adf.url, "BRIDGE_ADF_TOKEN": self.adf_token}
+        done = subprocess.run(command, cwd=APP, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ProcessFailedError(f"bridge wrap failed: {done.stdout}{done.stderr}")
+
+    def write_diagnostics(self) -> None:
+        """Let Data Factory write diagnostic records to the event hub. A restarted Data Factory needs it again."""
+        query = urlencode({"code": self.master_key})
+        hub = f"{self.functions.url}/_local/event_hubs/{_HUB}/messages?{query}"
+        _call("POST", f"{self.adf.url}/_local/diagnostics", json={"endpoint": hub})
 
     def _describe(self) -> dict[str, Any]:
         """Ask the host for a sign of life, and say where everything is."""

@@ -26,6 +26,7 @@ def main(arguments: Sequence[str]) -> int:
         state=options.state or _fresh_state(),
         airflow=_targets(options.airflow, options.airflow_auth),
         app=options.app,
+        diagnostics=options.diagnostics,
     )
     for number in (signal.SIGTERM, signal.SIGINT):  # a shell's background job would ignore the latter
         signal.signal(number, signal.default_int_handler)
@@ -92,6 +93,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--state", type=Path, metavar="DIR", help="keeps all state and logs (default: a new folder in .local)"
+    )
+    parser.add_argument(
+        "--diagnostics",
+        action="store_true",
+        help="let run events come from diagnostic records, by an event hub and the bridge's relay",
     )
     parser.add_argument("--app", type=Path, default=APP, metavar="DIR", help="the Functions app (default: the bridge)")
     parser.add_argument(

@@ -23,6 +23,7 @@ class Attempt:
     requested: datetime | None = None
     token: str = ""
     run_id: str = ""
+    watched_run_id: str = ""
     pipeline: str = ""
     started: datetime | None = None
     parked: datetime | None = None
@@ -137,7 +138,7 @@ class Watch:
                 attempt.token, attempt.run_id = wait["token"], wait["run_id"]
                 if wait["state"] in {"delivered", "inline"} and attempt.delivered is None:
                     self._note_delivery(attempt, wait["state"])
-        by_run = {attempt.run_id: attempt for attempt in self.attempts.values() if attempt.run_id}
+        by_run = {attempt.watched_run_id: attempt for attempt in self.attempts.values() if attempt.watched_run_id}
         for event in self._bridge("events?limit=500")["events"]:
             attempt_of_run = by_run.get(event["run_id"])
             if attempt_of_run is not None and event["status"] not in {"Queued", "InProgress", "Canceling"}:
@@ -151,12 +152,15 @@ class Watch:
     def _look_at_data_factory(self) -> None:
         calls = self._get(f"{self._ready['adf_url']}/_local/calls")["by_run"]
         runs = {run["runId"]: run for run in self._get(f"{self._ready['adf_url']}/_local/runs")["runs"]}
+        by_wrapper = {run["invokedBy"].get("pipelineRunId"): run for run in runs.values()}
         for attempt in self.attempts.values():
-            run = runs.get(attempt.run_id)
+            run = runs.get(attempt.watched_run_id) or by_wrapper.get(attempt.run_id)
             if run is None:
                 continue
+            attempt.watched_run_id = run["runId"]
             attempt.pipeline, attempt.started = run["pipelineName"], _time(run["runStart"])
-            attempt.adf_calls = calls.get(attempt.run_id, {}).get("total", 0)
+            own = {attempt.run_id, attempt.watched_run_id}
+            attempt.adf_calls = sum(calls.get(run_id, {}).get("total", 0) for run_id in own)
             if run["runEnd"] and run["status"] in {"Succeeded", "Failed", "Cancelled"}:
                 attempt.run_ended, attempt.run_status = _time(run["runEnd"]), run["status"]
                 attempt.run_seconds = seconds(attempt.started, attempt.run_ended) or 0.0
@@ -182,7 +186,7 @@ def _story(one: Attempt) -> Iterable[tuple[datetime | None, str, str]]:
     """The moments of an attempt, each with its time once it is known."""
     again = f", try {one.try_number}" if one.task.tries > 1 else ""
     yield one.requested, "requested", f"the task asks the bridge for a run{again}"
-    yield one.started, "started", f"run {one.run_id[:8]} of pipeline {one.pipeline}"
+    yield one.started, "started", f"run {one.watched_run_id[:8]} of pipeline {one.pipeline}"
     yield one.parked, "parked", "Airflow's worker is free; nothing polls"
     yield one.run_ended, "ADF ended", f"{one.run_status} after {one.run_seconds:.1f} s"
     if one.run_ended:

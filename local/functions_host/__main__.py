@@ -26,13 +26,14 @@ def main() -> int:
     arguments = _parser().parse_args()
     keys = Keys(arguments.function_key, arguments.event_grid_key, arguments.master_key)
     try:
-        return asyncio.run(_serve(arguments.app.resolve(), arguments.port, keys, arguments.state))
+        return asyncio.run(_serve(arguments, keys))
     except (BindingError, HostJsonError, IndexingError) as error:
         print(f"The app {arguments.app} cannot be loaded.\n{error}", file=sys.stderr)
         return 1
 
 
-async def _serve(app: Path, port: int, keys: Keys, state: Path | None) -> int:
+async def _serve(arguments: argparse.Namespace, keys: Keys) -> int:
+    app = arguments.app.resolve()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -44,9 +45,9 @@ async def _serve(app: Path, port: int, keys: Keys, state: Path | None) -> int:
     start_logging(settings.log_level, dict)
     worker = Worker()
     await worker.load(app)
-    host = Host(worker, settings, keys, state / "timers" if state else None)
+    host = Host(worker, settings, keys, arguments.state, retry_factor=arguments.retry_factor)
     start_logging(settings.log_level, host.invocations.current)
-    url = await host.start(port)
+    url = await host.start(arguments.port)
     announce(output=output, url=url, functions=[function.name for function in worker.functions])
     await stopping.wait()
     logging.getLogger("host").info("Stopping")
@@ -63,7 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--function-key", required=True, metavar="KEY", help="opens functions of the level `function`")
     parser.add_argument("--event-grid-key", required=True, metavar="KEY", help="opens the Event Grid webhook")
     parser.add_argument("--master-key", required=True, metavar="KEY", help="opens everything")
-    parser.add_argument("--state", type=Path, metavar="DIR", help="where to keep when timers ran (default: nowhere)")
+    parser.add_argument(
+        "--state", type=Path, metavar="DIR", help="where to keep when timers ran, and event hubs (default: nowhere)"
+    )
+    parser.add_argument(
+        "--retry-factor", type=float, default=1.0, help="every pause before a function's retry is multiplied by this"
+    )
     return parser
 
 

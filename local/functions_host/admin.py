@@ -6,17 +6,20 @@ See https://learn.microsoft.com/azure/azure-functions/functions-manually-run-non
 import json
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
 from aiohttp import web
 
 from local.functions_host.bindings import Function
+from local.functions_host.event_hub_input import batch_input
+from local.functions_host.event_hub_log import HubMessage
 from local.functions_host.invocations import Invocations
 from local.functions_host.keys import Keys, key_of
-from local.functions_host.messages import TypedData
+from local.functions_host.messages import FIRST_RUN, TypedData
 from local.functions_host.responses import json_answer, not_found, unauthorized
-from local.functions_host.triggers import event_grid, http, timer
+from local.functions_host.triggers import event_grid, event_hub, http, timer
 from local.functions_host.worker import InvocationInput
 
 PREFIX = "/admin/"
@@ -94,6 +97,9 @@ def _input(function: Function, text: Any) -> InvocationInput:  # noqa: ANN401 - 
             return timer.timer_input(None, past_due=False)
         case event_grid.TYPE:
             return event_grid.event_input(json.loads(text))
+        case event_hub.TYPE:
+            message = HubMessage(0, 0, None, datetime.now(UTC), text.encode())
+            return batch_input(function.trigger, "", [message], FIRST_RUN)
         case _:
             return InvocationInput(data=TypedData(string=text), metadata={})
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from local.functions_host.retry_policy import RetryPolicy
+
 _SETTING = re.compile(r"%([^%]+)%")
 
 
@@ -17,13 +19,14 @@ class BindingError(Exception):
 @dataclass(frozen=True)
 class Function:
     """An indexed function. `trigger` is its trigger's binding with app settings filled in; `bindings` are
-    as declared.
+    as declared; without a `retry` policy a failure is final.
     """
 
     name: str
     id: str
     bindings: tuple[Mapping[str, Any], ...]
     trigger: Mapping[str, Any]
+    retry: RetryPolicy | None = None
 
     @property
     def trigger_type(self) -> str:
@@ -37,7 +40,11 @@ class Function:
 
 
 def parse_function(
-    name: str, function_id: str, raw_bindings: list[str], settings: Mapping[str, str] | None = None
+    name: str,
+    function_id: str,
+    raw_bindings: list[str],
+    settings: Mapping[str, str] | None = None,
+    retry: RetryPolicy | None = None,
 ) -> Function:
     """Read a function from the JSON of its bindings; `%NAME%` stands for an app setting (an environment
     variable).
@@ -51,7 +58,7 @@ def parse_function(
         raise BindingError(f"the function {name} has no trigger")
     known = os.environ if settings is None else settings
     filled = {key: _fill(name, value, known) for key, value in trigger.items()}
-    return Function(name=name, id=function_id, bindings=bindings, trigger=filled)
+    return Function(name=name, id=function_id, bindings=bindings, trigger=filled, retry=retry)
 
 
 def _fill(function: str, value: object, settings: Mapping[str, str]) -> object:

@@ -35,6 +35,7 @@ class HostSettings:
     route_prefix: str = "api"
     function_timeout: timedelta | None = timedelta(minutes=30)
     log_level: int = logging.INFO
+    event_batch_size: int = 100
 
 
 def read_host_json(path: Path) -> HostSettings:
@@ -53,6 +54,9 @@ def read_host_json(path: Path) -> HostSettings:
         function_timeout=_timeout(_at(content, "functionTimeout", default=None), default.function_timeout),
         log_level=_LEVELS.get(
             str(_at(content, "logging", "logLevel", "default", default="")).lower(), default.log_level
+        ),
+        event_batch_size=_batch_size(
+            _at(content, "extensions", "eventHubs", "maxEventBatchSize", default=default.event_batch_size)
         ),
     )
 
@@ -74,6 +78,13 @@ def _timeout(text: object, default: timedelta | None) -> timedelta | None:
     if not span:
         raise HostJsonError(f'functionTimeout is {text!r}; write "hh:mm:ss", or "-1" for none')
     return span
+
+
+def _batch_size(value: object) -> int:
+    """https://learn.microsoft.com/azure/azure-functions/functions-bindings-event-hubs#hostjson-settings."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise HostJsonError(f"extensions.eventHubs.maxEventBatchSize is {value!r}; write a whole number, 1 or more")
+    return value
 
 
 def _at(content: dict[str, Any], *keys: str, default: object) -> object:

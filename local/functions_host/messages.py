@@ -19,7 +19,9 @@ class Message:
 
 
 class TypedData(Message):
-    """One value: exactly one of `string`, `json`, `bytes`, `http`, `int`, `double`, or nothing."""
+    """One value: exactly one of `string`, `json`, `bytes`, `http`, `int`, `double`, of the collections
+    `collection_string`, `collection_bytes`, `collection_sint64`, or nothing.
+    """
 
     def WhichOneof(self, _union: str) -> str | None:  # noqa: N802 - protobuf's name
         """Name the member that is set."""
@@ -70,11 +72,14 @@ class TraceContext:
 
 @dataclass(frozen=True)
 class RetryContext:
-    """Which retry this is. The host retries nothing by itself."""
+    """Which retry this is, and of how many (-1: without end)."""
 
     retry_count: int = 0
     max_retry_count: int = 0
     exception: None = None
+
+
+FIRST_RUN = RetryContext()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import azure_functions_runtime as runtime
 
 from local.functions_host import messages
 from local.functions_host.bindings import Function, parse_function
+from local.functions_host.retry_policy import read_retry_policy
 
 
 class IndexingError(Exception):
@@ -31,14 +32,15 @@ class InvocationFailedError(Exception):
 
 @dataclass(frozen=True)
 class InvocationInput:
-    """What a trigger hands to a function: its parameter's value, the metadata beside it, and the trace it
-    belongs to.
+    """What a trigger hands to a function: its parameter's value, the metadata beside it, the trace it belongs
+    to, and which retry this is.
     """
 
     data: messages.TypedData
     metadata: dict[str, messages.TypedData]
     trace_parent: str = ""
     trace_state: str = ""
+    retry: messages.RetryContext = messages.FIRST_RUN
 
 
 class Worker:
@@ -62,7 +64,12 @@ class Worker:
                 f"No functions were found: {app} needs a function_app.py whose FunctionApp declares some."
             )
         self.functions = tuple(
-            parse_function(found.name, found.function_id, list(found.raw_bindings))
+            parse_function(
+                found.name,
+                found.function_id,
+                list(found.raw_bindings),
+                retry=read_retry_policy(found.retry_options),
+            )
             for found in metadata.function_metadata_results
         )
 
@@ -74,6 +81,7 @@ class Worker:
             input_data=(messages.ParameterBinding(function.trigger_parameter, given.data),),
             trigger_metadata=given.metadata,
             trace_context=messages.TraceContext(given.trace_parent, given.trace_state),
+            retry_context=given.retry,
         )
         response = await _call(runtime.invocation_request, "invocation_request", request)
         if response.result.status != messages.StatusResult.Success:

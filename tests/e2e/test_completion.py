@@ -35,9 +35,10 @@ class TestSuccess:
     """One task whose run succeeded."""
 
     def test_xcom(self, done: DagRun) -> None:
-        """The task leaves the run's id, status, pipeline, times and link in XCom, as Data Factory has them."""
+        """The task leaves the runs' ids, the status, pipeline, times and link in XCom, as Data Factory has them."""
         run, left = done.adf_run(), done.xcom()
-        assert (run["runId"], "Succeeded", "held") == (left["run_id"], left["status"], left["pipeline"])
+        assert (done.started_run_id(), run["runId"]) == (left["run_id"], left["watched_run_id"])
+        assert ("Succeeded", "held") == (left["status"], left["pipeline"])
         for name, arm_name in (("run_start", "runStart"), ("run_end", "runEnd")):
             assert datetime.fromisoformat(run[arm_name]) == datetime.fromisoformat(left[name])
         assert run["runId"] in left["monitor_url"]
@@ -67,11 +68,12 @@ class TestSuccess:
 @pytest.mark.starts("retried_load")
 def test_failure_is_retried(load: DagRun) -> None:
     """A failed run fails its try with activity, error code and message; the retry has a token and a run of its own."""
-    first = load.end_run("Failed", message=MESSAGE, error_code="SqlFailedToConnect")
+    load.end_run("Failed", message=MESSAGE, error_code="SqlFailedToConnect")
     load.until("up_for_retry")
     load.until("awaiting_input", try_number=2)
-    second = load.end_run("Succeeded", number=2)
+    load.end_run("Succeeded", number=2)
     load.until("success", try_number=2)
+    first, second = load.started_run_id(1), load.started_run_id(2)
 
     log = load.log(try_number=1)
     told = ("AdfBridgeRunFailed", "'Copy orders' (Copy)", "SqlFailedToConnect", MESSAGE)
@@ -96,7 +98,7 @@ def test_mapped_tasks(load: DagRun, stack: Stack) -> None:
         states = [load.task(one)["state"] for one in reversed(order)]
         assert ["success"] * number + ["awaiting_input"] * (3 - number) == states
     assert {index: run["runId"] for index, run in by_index.items()} == {
-        index: load.xcom(map_index=index)["run_id"] for index in by_index
+        index: load.xcom(map_index=index)["watched_run_id"] for index in by_index
     }
 
 

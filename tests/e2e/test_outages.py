@@ -16,7 +16,7 @@ def test_unreachable_when_the_task_starts(stack: Stack) -> None:
     [run] = load.adf_runs()
     load.end_run("Succeeded")
     load.until("success")
-    assert run["runId"] == load.xcom()["run_id"]
+    assert run["runId"] == load.xcom()["watched_run_id"]
 
 
 def test_killed_between_event_and_delivery(stack: Stack) -> None:
