@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -51,6 +51,7 @@ class SimAdf:
     def __init__(self, timeline: Timeline, trouble: float, on_run: Callable[[TrueRun], None]) -> None:
         self.runs: dict[RunKey, TrueRun] = {}
         self.created: Counter[str] = Counter()
+        self.check_cancel: Callable[[RunKey], None] = _anything
         self._timeline = timeline
         self._trouble = trouble
         self._on_run = on_run
@@ -93,8 +94,19 @@ class SimAdf:
         return Started(run.key.run_id)
 
     def cancel_run(self, key: RunKey, *, recursive: bool) -> Accepted | NotRunning | Refusal:
-        """Cancel a run: nobody asked for that."""
-        raise Violation("cancelled", f"{key.run_id} was cancelled, and no wait cancels its run")
+        """Cancel a run, if that is all right; ADF may do it and not say so."""
+        refusal = self._refuses()
+        if refusal is not None:
+            return refusal
+        self.check_cancel(key)
+        run, now = self.runs[key], self._timeline.now()
+        if run.status(now).is_terminal:
+            return NotRunning()
+        self.runs[key] = replace(run, ends=now, outcome=RunStatus.CANCELLED)
+        self._timeline.happened["run cancelled: nobody waited for it"] += 1
+        if self._timeline.hits("adf cancel without an answer", 0.3):
+            return Refusal(RefusalKind.UNAVAILABLE, "ADF did not answer")
+        return Accepted()
 
     def read_run(self, key: RunKey) -> RunReading | Refusal:
         """Read a run, sometimes as it was a while ago."""
@@ -146,3 +158,7 @@ def _reading(run: TrueRun, at: datetime) -> RunReading:
     return RunReading(
         status, status.value, "copy_orders", run.started, run_end=run.ends if ended else None, message=message
     )
+
+
+def _anything(_: RunKey) -> None:
+    """Take anything."""

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from bridge.model import Completion, TaskRef
-from bridge.ports import Accepted, Answer, ParkedPage, Refusal, RefusalKind, TaskView
+from bridge.ports import Accepted, Answer, ParkedPage, ParkedTask, Refusal, RefusalKind, TaskView
 from tests.fakes.airflow import ANSWERED, MISSING, PARKED, TOO_EARLY, Place, place_of
 from tests.simulate.timeline import Timeline, Violation
 
@@ -31,6 +31,7 @@ REFUSALS: Final = {
     "airflow unreachable": UNREACHABLE,
 }
 _REFUSED: Final = tuple(REFUSALS)
+LISTED: Final = 5
 # States that a task which goes on is shown in for a moment: on the way to a worker, by an executor, by a plug-in.
 IN_PASSING: Final = {
     "airflow showed deferred": "deferred",
@@ -120,8 +121,20 @@ class SimAirflow:
         return shown
 
     def parked(self, target: str, page: int) -> ParkedPage | Refusal:
-        """List the parked tasks: nobody asks, because no wait here cancels its run."""
-        raise Violation("abandoned", f"the parked tasks of {target} were listed, and no wait cancels its run")
+        """List the parked tasks, a few to a page; a page may leave one out."""
+        refusal = self.check(target) or self._refuses()
+        if refusal is not None:
+            return refusal
+        tasks = [
+            ParkedTask(place[1], place[2], place[3], place[4], one.try_number, one.id)
+            for place, one in self.instances.items()
+            if place[0] == target and one.state == PARKED
+        ]
+        start, end = page * LISTED, (page + 1) * LISTED
+        shown = tasks[start:end]
+        if shown and self._timeline.hits("airflow left one out of its list", self._trouble):
+            shown = shown[1:]
+        return ParkedPage(shown, more=len(tasks) > end)
 
     def resume(self, task: TaskRef, completion: Completion) -> Accepted | Refusal:
         """Answer a task: what is refused may have been applied."""

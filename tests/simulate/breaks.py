@@ -16,7 +16,7 @@ from bridge.adapters.table_access import Write
 from bridge.adapters.table_index import Hint
 from bridge.adapters.table_plan import plan
 from bridge.adapters.table_store import TableStore
-from bridge.commands import CreateRun, DropRequest, LoadRun, Point, do
+from bridge.commands import CreateRun, DropRequest, FindWait, LoadRun, Now, Point, Put, do
 from bridge.decide import delivery
 from bridge.model import (
     Run,
@@ -31,7 +31,7 @@ from bridge.model import (
 )
 from bridge.policy import Rules
 from bridge.ports import Accepted, Due, OpenWait, Refusal, RefusalKind, TaskView
-from bridge.service import checking, receiving, starting
+from bridge.service import abandoning, checking, receiving, starting
 from tests.simulate.instance import Instance
 
 Break = Callable[[], AbstractContextManager[object]]
@@ -203,6 +203,22 @@ def _no_repair(store: TableStore, *, limit: int) -> int:
     return 0
 
 
+def _take_the_list_for_proof(token: str, task: object) -> Any:
+    """Take a task that is not listed as parked for one that waits no more."""
+    wait = yield from do(FindWait(token))
+    if wait is None or wait.state is not WaitState.OPEN:
+        return abandoning.Look.NOTHING_NEW
+    now = yield from do(Now())
+    yield from do(
+        Put(None, (replace(wait, state=WaitState.STALE, cancels=True, due_at=now),), point=Point.WAIT_WATCHED)
+    )
+    return abandoning.Look.ABANDONED
+
+
+def _nobody_else(*_: object) -> None:
+    """Cancel whoever else may wait."""
+
+
 def _swap(*places: tuple[object, str, object]) -> Break:
     """Return a way to put something else in some places, and to undo that."""
 
@@ -241,5 +257,7 @@ BREAKS: Final[dict[str, Break]] = {
     "pause-without-probe": _swap((decide, "to_attend", _leave_paused), (decide, "may_call", _never)),
     "no-backoff": _swap((policy, "later", _soon), (policy, "not_parked_again", lambda now, looks: now)),
     "expired-too-early": _swap((decide, "is_past_deadline", _past_early)),
+    "a-list-is-proof": _swap((abandoning, "look", _take_the_list_for_proof)),
+    "cancel-though-others-wait": _swap((decide, "keeps_running", _nobody_else)),
     "parameters-not-masked": _swap((masking, "masked", _unmasked)),
 }

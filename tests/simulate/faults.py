@@ -14,9 +14,11 @@ FAULTS: Final = (
     "airflow 409",
     "airflow 409 for nothing",
     "airflow outage",
+    "airflow left one out of its list",
     "airflow time-out after applying",
     "S15: cleared between fence and PATCH",
     *adf.REFUSALS,
+    "adf cancel without an answer",
     "adf createRun without an answer",
     "adf read of an older state",
     "adf read with a status unknown here",
@@ -51,11 +53,7 @@ FAULTS: Final = (
     "person: marked",
     "person: removed the task",
 )
-# Nothing here cancels a run, so nobody watches the tasks either.
-NOT_SIMULATED: Final = frozenset(
-    {Point.PARKED_LISTED, Point.TASK_LOOKED_AT, Point.WAIT_WATCHED, Point.RUN_CANCELLED, Point.CANCEL_SETTLED}
-)
-POINTS: Final = (*(str(point) for point in Point if point not in NOT_SIMULATED), *index.POINTS)
+POINTS: Final = (*map(str, Point), *index.POINTS)
 STATES: Final = (
     *sorted(airflow.GOING_ON),
     *(state or "none" for state in airflow.IN_PASSING.values()),

@@ -11,11 +11,13 @@ from bridge import decide, service
 from bridge.adapters import table_index as index
 from bridge.app import REPAIR_EVERY, REPAIR_ROWS
 from bridge.commands import (
+    CancelRun,
     Command,
     CreateRun,
     Effect,
     FindWait,
     Jitter,
+    ListParked,
     Now,
     Point,
     QueryRuns,
@@ -58,10 +60,15 @@ LIKELIER: Final[Mapping[str, float]] = {
     Point.SWEEP_SAVED: 6,
     Point.COMPLETION_SENT: 4,
     Point.TASK_READ_AGAIN: 4,
+    Point.PARKED_LISTED: 12,
+    Point.TASK_LOOKED_AT: 12,
+    Point.WAIT_WATCHED: 50,
+    Point.RUN_CANCELLED: 40,
+    Point.CANCEL_SETTLED: 40,
     index.PURGED_HINTS: 20,
     index.PURGED_ROWS: 20,
 }
-PEERS: Final = (CreateRun, ReadRun, QueryRuns, ReadTask, Resume)
+PEERS: Final = (CreateRun, ReadRun, QueryRuns, CancelRun, ReadTask, ListParked, Resume)
 
 Result = Callable[[Any], None]
 Failure = Callable[[Exception], None]
@@ -308,6 +315,8 @@ class Instance:
         until = self._timeline.now()
         for token in swept.due:
             yield from self._deliver_inline(token, until)
+        if swept.taken:
+            yield from service.watch(factory, self._in.rules)
 
     def _tick_target(self, target: str) -> None:
         now, life, name = self._timeline.now(), self.life, service.target_breaker(target)

@@ -11,7 +11,18 @@ from typing import Any, Final
 from bridge import service
 from bridge.commands import FindWait, do
 from bridge.errors import AdfThrottled, AdfUnavailable, Problem, RequestInFlight, StoreUnavailable
-from bridge.model import Completion, FactoryId, Mode, Outcome, RunKey, TaskRef, TriggerRequest, Wait, WaitRequest
+from bridge.model import (
+    Completion,
+    FactoryId,
+    Mode,
+    OnAbandon,
+    Outcome,
+    RunKey,
+    TaskRef,
+    TriggerRequest,
+    Wait,
+    WaitRequest,
+)
 from bridge.policy import Rules
 from tests.fakes.airflow import PARKED, Place, place_of
 from tests.simulate.adf import SimAdf
@@ -21,6 +32,7 @@ from tests.simulate.instance import Instance as BridgeInstance
 from tests.simulate.timeline import Timeline, Violation
 
 TRIES: Final = 4
+CANCELLING: Final = 0.6  # how many waits have their run cancelled when nobody waits
 PATIENCE: Final = 150.0
 _MEDDLING: Final = (*("clear",) * 3, *("mark",) * 5, *("answer",) * 3, "remove", *("withdraw",) * 2)
 _AGAIN: Final = (StoreUnavailable, RequestInFlight, AdfThrottled, AdfUnavailable)
@@ -91,7 +103,8 @@ class Task:
         )
         short = chance.random() < 0.25
         length = timedelta(seconds=chance.uniform(20, 400)) if short else timedelta(hours=6)
-        request = WaitRequest(task, Mode.RESUME, self._timeline.now() + length)
+        on_abandon = OnAbandon.CANCEL if chance.random() < CANCELLING else OnAbandon.LEAVE
+        request = WaitRequest(task, Mode.RESUME, self._timeline.now() + length, on_abandon)
         run = self._a_run(task.target) if self._existing else None
         self.row.state, self.row.token, self.row.ended_at = "running", task.token, None
         self._attempt = attempt = Attempt(task, request, run, self.row.serial, self._timeline.seconds)

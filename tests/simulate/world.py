@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
-from bridge.model import Completion, Outcome, TaskRef, WaitRequest, WaitState
+from bridge.model import Completion, OnAbandon, Outcome, RunKey, TaskRef, Wait, WaitRequest, WaitState
+from tests.fakes.airflow import place_of
 from tests.fakes.samples import RULES as SAMPLE_RULES
 from tests.simulate.adf import SimAdf, TrueRun
-from tests.simulate.airflow import SimAirflow
+from tests.simulate.airflow import GOING_ON, SimAirflow
 from tests.simulate.audit import Audit
 from tests.simulate.event_grid import EventGrid
 from tests.simulate.instance import Instance, Setting
@@ -23,6 +24,7 @@ from tests.simulate.tasks import Host, Task
 from tests.simulate.timeline import Timeline, Violation
 
 INSTANCES: Final = 3
+_IN_TIME: Final = timedelta(minutes=2)  # longer than any call in the simulated world takes
 TASKS: Final = 24
 CHAOS: Final = 420.0
 # The longest run that began in the chaos, the longest pause of a breaker, a sweep, and a delivery.
@@ -55,6 +57,7 @@ class World:
         self.table = SimTable(timeline, self.audit, trouble.table)
         self.airflow = SimAirflow(timeline, trouble.airflow, self._untrue)
         self.adf = self.make_adf(trouble.adf)
+        self.adf.check_cancel = self._check_cancel
         setting = Setting(
             timeline,
             self.table,
@@ -116,6 +119,28 @@ class World:
             return "told to have expired before its deadline" if early else None
         truth = self.adf.runs[completion.key].status(now)
         return None if truth.value == completion.status.value else f"told {completion.status}, ADF says {truth}"
+
+    def _check_cancel(self, key: RunKey) -> None:
+        """Raise Violation when a run is cancelled that is waited for, or whose waits do not want that."""
+        now = self.timeline.now()
+        waits = [wait for wait in self.audit.every_wait() if wait.key == key]
+        reasons = [self._still_waits(wait, now) for wait in waits if wait.on_abandon is OnAbandon.CANCEL]
+        if not reasons or all(reasons):
+            raise Violation("cancelled", f"{key.run_id} was cancelled: {reasons or 'no wait wants that'}")
+        for wait in waits:
+            # One that registers while the run is being cancelled comes too late.
+            settled = now - wait.registered_at > _IN_TIME
+            if wait.state is WaitState.OPEN and settled:
+                raise Violation("cancelled", f"{key.run_id} was cancelled, and another task waits for it", wait.token)
+
+    def _still_waits(self, wait: Wait, now: datetime) -> str:
+        """Say how a task still waits in the try that registered; nothing if it does not."""
+        row = self.airflow.instances.get(place_of(wait.task))
+        if now >= wait.deadline:
+            return ""
+        if row is None:
+            return "its task is not there, which proves nothing"
+        return f"its task is {row.state}" if row.token == wait.token and row.state in GOING_ON else ""
 
     def come_to_rest(self) -> None:
         """Have nothing go wrong from now on, until nothing is left to do; raise Violation for what is lost."""
