@@ -61,11 +61,12 @@ test: setup ## Every part of the test suite, one line each
 check: setup ## Lint, format, types, import rules, documented settings, locked requirements
 	@$(RUN) -m tests.run check
 
-.PHONY: unit contract component
+.PHONY: unit stateful contract component
 unit: $(VENV)/.ready ## The rules, without I/O: seconds
+stateful: $(VENV)/.ready ## A simulated world under faults, driven by Hypothesis and by chance
 contract: $(VENV)/.ready $(AZURITE) ## What every implementation of a port must keep
 component: $(VENV)/.ready $(AZURITE) ## The Function app inside Microsoft's worker library
-unit contract component:
+unit stateful contract component:
 	@$(RUN) -m tests.run $@
 
 .PHONY: provider e2e
@@ -82,6 +83,18 @@ RUNS ?= 20000
 .PHONY: simulate
 simulate: $(VENV)/.ready ## 20,000 runs under faults in a simulated world, from a seed: make simulate SEED=2 ARGS="--break RULE"
 	@$(RUN) -m tests.simulate --seed $(SEED) --runs $(RUNS) $(ARGS)
+
+.PHONY: explore
+explore: $(VENV)/.ready ## 5,000 stories of 60 steps in the same world, thought of by Hypothesis: make explore SEED=2 ARGS="--examples 500"
+	@$(RUN) -m tests.stateful --seed $(SEED) $(ARGS)
+
+.PHONY: soak
+soak: $(VENV)/.ready $(AZURITE) ## 2,000 runs through the Functions host under kill -9: make soak SEED=2 ARGS="--store table"
+	@$(RUN) -m tests.soak --seed $(SEED) $(ARGS)
+
+.PHONY: load
+load: $(VENV)/.ready ## One slow target does not hold up the other, measured: make load ARGS="--seconds 20 --rate 20"
+	@$(RUN) -m benchmarks.two_targets $(ARGS)
 
 ##@ Set-up
 

@@ -371,6 +371,11 @@ class Wait:
     version: str = ""
 
     @property
+    def is_over(self) -> bool:
+        """Whether the wait is final, and nothing is left to do for it: no proof, no run to cancel."""
+        return self.state.is_final and self.due_at is None
+
+    @property
     def watched(self) -> TaskRef | None:
         """The task that has to be looked at while the run goes on: its run is cancelled when nobody waits any more."""
         return self.task if self.on_abandon is OnAbandon.CANCEL and self.mode is Mode.RESUME else None

@@ -114,6 +114,7 @@ def parts() -> tuple[Part, ...]:
             },
         ),
         Tests("unit", ROOT / "tests/unit", timedelta(minutes=3)),
+        Tests("stateful", ROOT / "tests/stateful", timedelta(minutes=5)),
         Tests("contract", ROOT / "tests/contract", timedelta(minutes=5)),
         Tests("component", ROOT / "tests/component", timedelta(minutes=10)),
         Tests(

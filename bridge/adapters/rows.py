@@ -6,17 +6,24 @@ passed over by an older one. The version, which only the store knows, is not par
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
 
-from bridge.model import Breaker, Run, StartRequest, Sweep, Wait
+from bridge.model import Breaker, EventRecord, Run, StartRequest, Sweep, TaskRef, Wait
 
 Row = TypeVar("Row", Run, Wait, StartRequest, Breaker, Sweep)
 
 SCHEMA: Final = 1
+
+# msgspec 0.22 learns a type when it is first used, and two threads that use one for the first time at once crash the
+# process (SIGSEGV). So all that a store ever reads is learnt here, while this module is imported by one thread.
+_DECODERS: Final[Mapping[type, msgspec.json.Decoder[Any]]] = {
+    kind: msgspec.json.Decoder(kind) for kind in (Run, Wait, StartRequest, Breaker, Sweep, EventRecord, TaskRef)
+}
 
 
 def encode(row: Row) -> str:
@@ -26,7 +33,8 @@ def encode(row: Row) -> str:
 
 def decode(text: str, kind: type[Row], *, version: str) -> Row:
     """Return the row of a JSON text, with the store's version put in."""
-    return replace(msgspec.json.decode(text, type=kind), version=version)
+    row: Row = _DECODERS[kind].decode(text)
+    return replace(row, version=version)
 
 
 def stored(row: Row, *, version: str) -> Row:
@@ -47,4 +55,4 @@ def last_change(row: Run | Wait | StartRequest | Breaker | Sweep) -> datetime | 
 def is_over(row: Run | Wait | StartRequest, before: datetime) -> bool:
     """Whether a row may be purged: nothing more happens to it, and it last changed before that."""
     since = last_change(row)
-    return since is not None and since < before and not (isinstance(row, Wait) and not row.state.is_final)
+    return since is not None and since < before and not (isinstance(row, Wait) and not row.is_over)

@@ -54,7 +54,7 @@ def wait_entity(wait: Wait, *, due_key: str, open_key: str, write: str) -> dict[
     return {
         **_entity(wait, keys.run_partition(wait.key), keys.wait_row(wait.token), write),
         "kind": "wait",
-        "live": not wait.state.is_final,
+        "live": not wait.is_over,
         "state": wait.state.value,
         "due_key": due_key,
         "open_key": open_key,

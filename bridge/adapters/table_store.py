@@ -79,9 +79,10 @@ class TableStore:
     """The port `Store` on Table Storage. Cheap to make; the table is made at the first use if it is missing.
 
     `reach` is told when a change has got to one of `table_index.POINTS`, so that a test can die there.
+    `readers` reads rows side by side, and `new_id` makes the ids of writes: a simulation has its own of both.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - production leaves all but two as they are
         self,
         client: TableClient,
         *,
@@ -98,7 +99,9 @@ class TableStore:
         self._readers = readers or ThreadPoolExecutor(_READERS, thread_name_prefix="table")
         self._new_id = new_id
         self._index = Index(self._table, now=now, grace=grace, reach=reach)
-        self._upkeep = Upkeep(self._table, self._index, self._readers, reach=reach, events_kept=events_kept)
+        self._upkeep = Upkeep(
+            self._table, self._index, self._readers, reach=reach, events_kept=events_kept, new_id=new_id
+        )
         self._retention = retention
         self._reach = reach
         self._now = now
@@ -243,13 +246,15 @@ class TableStore:
         last = ("", "")
         for page in self._ages(which, _place(cursor), size=limit + 1):
             for hint, entity in zip(page, self._rows(page), strict=True):
-                if entity is None:
+                wait = row_of(entity, Wait) if entity is not None else None
+                place = (hint["PartitionKey"], hint["RowKey"])
+                if wait is None or keys.age_key(wait.registered_at, wait.token) != place:
                     self._index.denied(hint)
-                elif _fits(wait := row_of(entity, Wait), which):
+                elif _fits(wait, which):
                     if len(found) == limit:
                         return found, _cursor(*last)
                     found.append(wait)
-                last = (hint["PartitionKey"], hint["RowKey"])
+                last = place
             looked_at += len(page)
             if looked_at >= _MOST_LOOKED_AT:
                 return found, _cursor(*last)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from bridge.adapters import table_index as index
 from bridge.adapters import table_keys as keys
 from bridge.adapters.rows import is_over
-from bridge.adapters.table_access import Table
-from bridge.adapters.table_entity import Entity, row_of
+from bridge.adapters.table_access import Table, Write
+from bridge.adapters.table_entity import Entity, etag_of, row_of, sweep_entity
 from bridge.adapters.table_index import Hint, Index
-from bridge.model import Run, Wait
+from bridge.errors import StoreConflict
+from bridge.model import FactoryId, Run, Sweep, Wait
 
 _BETWEEN: Final = "PartitionKey gt @start and PartitionKey lt @end"
 _MOST_PRUNED: Final = 5_000
+_FORGET_TRIES: Final = 5
 
 
 class Upkeep:
@@ -31,12 +34,14 @@ class Upkeep:
         *,
         reach: Callable[[str], None],
         events_kept: int,
+        new_id: Callable[[], str],
     ) -> None:
         self._table = table
         self._index = hints
         self._readers = readers
         self._reach = reach
         self._events_kept = events_kept
+        self._new_id = new_id
 
     # --- index rows ---
 
@@ -64,9 +69,34 @@ class Upkeep:
         hints = [index.token_hint(wait), index.age_hint(wait)]
         if entity["due_key"]:
             hints.append(index.due_hint(wait, entity["due_key"]))
-        if entity["open_key"]:
-            hints.append(index.open_hint(wait, entity["open_key"]))
-        return sum(self._index.rebuild(hint) for hint in hints) + self._mend_run(wait)
+        rebuilt = sum(self._index.rebuild(hint) for hint in hints) + self._mend_run(wait)
+        return rebuilt + (self._mend_open(wait, entity["open_key"]) if entity["open_key"] else 0)
+
+    def _mend_open(self, wait: Wait, open_key: str) -> bool:
+        """Rebuild an open wait's place in the sweeps. Those that missed it have not covered its run after all.
+
+        They are forgotten before and after: a sweep may be under way.
+        """
+        hint = index.open_hint(wait, open_key)
+        if not self._index.is_missing(hint):
+            return False
+        self._forget_coverage(wait.key.factory)
+        rebuilt = self._index.rebuild(hint)
+        self._forget_coverage(wait.key.factory)
+        return rebuilt
+
+    def _forget_coverage(self, factory: FactoryId) -> None:
+        partition, row = keys.SWEEPS, keys.name(factory.key)
+        for _ in range(_FORGET_TRIES):
+            entity = self._table.get(partition, row)
+            if entity is None:
+                return
+            forgotten = replace(row_of(entity, Sweep), covered_until=None)
+            try:
+                self._table.write([Write(sweep_entity(forgotten, write=self._new_id()), etag_of(entity))])
+            except StoreConflict:
+                continue
+            return
 
     def _mend_run(self, wait: Wait) -> bool:
         """Rebuild the hint to a wait's run, if it has a row."""

@@ -51,8 +51,9 @@ def to_attend(due: Sequence[Due], breaker: Breaker, now: datetime) -> Sequence[D
     """
     if not breaker.is_open:
         return due
-    asking_adf = [one for one in due if one.state not in (WaitState.DUE, WaitState.INLINE)]
-    probe = next((one for one in due if one.state is WaitState.DUE), None)
+    calling = (WaitState.DUE, WaitState.INLINE)
+    asking_adf = [one for one in due if one.state not in calling]
+    probe = next((one for one in due if one.state in calling), None)
     return [*asking_adf, probe] if probe is not None and may_call(breaker, now) else asking_adf
 
 

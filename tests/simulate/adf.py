@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from bridge.model import FactoryId, FailedActivity, JsonObject, RunKey, RunReading, RunStatus
-from bridge.ports import Refusal, RefusalKind, RunsPage, Started
+from bridge.ports import Accepted, NotRunning, Refusal, RefusalKind, RunsPage, Started
+from tests.simulate.audit import CANARY
 from tests.simulate.timeline import Timeline, Violation
 
-CANARY: Final = "canary"
-SECRET: Final = f"{CANARY}-parameter"
 PAGE: Final = 3
+QUEUED: Final = timedelta(seconds=1)
+CANCELING: Final = timedelta(seconds=3)
 _OUTCOMES: Final = (RunStatus.SUCCEEDED, RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED)
-_TROUBLE: Final = (
-    ("adf 401", Refusal(RefusalKind.UNAUTHENTICATED, "ADF answered 401")),
-    ("adf 403", Refusal(RefusalKind.FORBIDDEN, "ADF answered 403")),
-    ("adf 429", Refusal(RefusalKind.THROTTLED, "ADF answered 429", retry_after=timedelta(seconds=15))),
-    ("adf 5xx", Refusal(RefusalKind.UNAVAILABLE, "ADF answered 500")),
-    ("adf unreachable", Refusal(RefusalKind.UNREACHABLE, "ADF cannot be reached")),
-)
+REFUSALS: Final = {
+    "adf 401": Refusal(RefusalKind.UNAUTHENTICATED, "ADF answered 401"),
+    "adf 403": Refusal(RefusalKind.FORBIDDEN, "ADF answered 403"),
+    "adf 429": Refusal(RefusalKind.THROTTLED, "ADF answered 429", retry_after=timedelta(seconds=15)),
+    "adf 5xx": Refusal(RefusalKind.UNAVAILABLE, "ADF answered 500"),
+    "adf unreachable": Refusal(RefusalKind.UNREACHABLE, "ADF cannot be reached"),
+}
+_REFUSED: Final = tuple(REFUSALS)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,11 @@ class TrueRun:
 
     def status(self, at: datetime) -> RunStatus:
         """Return the run's status at a time."""
-        return self.outcome if at >= self.ends else RunStatus.IN_PROGRESS
+        if at >= self.ends:
+            return self.outcome
+        if self.outcome is RunStatus.CANCELLED and at >= self.ends - CANCELING:
+            return RunStatus.CANCELING
+        return RunStatus.QUEUED if at < self.started + QUEUED else RunStatus.IN_PROGRESS
 
 
 class SimAdf:
@@ -45,6 +51,7 @@ class SimAdf:
     def __init__(self, timeline: Timeline, trouble: float, on_run: Callable[[TrueRun], None]) -> None:
         self.runs: dict[RunKey, TrueRun] = {}
         self.created: Counter[str] = Counter()
+        self.check_cancel: Callable[[RunKey], None] = _anything
         self._timeline = timeline
         self._trouble = trouble
         self._on_run = on_run
@@ -53,21 +60,22 @@ class SimAdf:
 
     def begin(self, factory: FactoryId) -> TrueRun:
         """Have a run begin; when and how it ends is decided now."""
-        chance = self._timeline.random
-        length = chance.choice((chance.uniform(0.2, 5), chance.uniform(5, 60), chance.uniform(60, 300)))
         now = self._timeline.now()
-        key = RunKey(factory, f"run-{len(self.runs) + 1}")
-        run = TrueRun(key, now, now + timedelta(seconds=length), chance.choice(_OUTCOMES))
-        self.runs[key] = run
+        length, outcome = self.fate()
+        run = TrueRun(RunKey(factory, f"run-{len(self.runs) + 1}"), now, now + length, outcome)
+        self.runs[run.key] = run
         self._on_run(run)
         return run
 
+    def fate(self) -> tuple[timedelta, RunStatus]:
+        """Decide how long a run takes and how it ends."""
+        chance = self._timeline.random
+        length = chance.choice((chance.uniform(0.2, 5), chance.uniform(5, 60), chance.uniform(60, 300)))
+        return timedelta(seconds=length), chance.choice(_OUTCOMES)
+
     def _refuses(self) -> Refusal | None:
-        if not self._timeline.chaos or self._timeline.random.random() >= self._trouble:
-            return None
-        name, refusal = self._timeline.random.choice(_TROUBLE)
-        self._timeline.faults[name] += 1
-        return refusal
+        fault = self._timeline.strikes(_REFUSED, self._trouble)
+        return REFUSALS[fault] if fault is not None else None
 
     def create_run(self, factory: FactoryId, pipeline: str, parameters: JsonObject) -> Started | Refusal:
         """Start a run; ADF may refuse it, repeating a parameter, or start it and not say so."""
@@ -85,6 +93,21 @@ class SimAdf:
             return Refusal(RefusalKind.UNAVAILABLE, "ADF did not answer")
         return Started(run.key.run_id)
 
+    def cancel_run(self, key: RunKey, *, recursive: bool) -> Accepted | NotRunning | Refusal:
+        """Cancel a run, if that is all right; ADF may do it and not say so."""
+        refusal = self._refuses()
+        if refusal is not None:
+            return refusal
+        self.check_cancel(key)
+        run, now = self.runs[key], self._timeline.now()
+        if run.status(now).is_terminal:
+            return NotRunning()
+        self.runs[key] = replace(run, ends=now, outcome=RunStatus.CANCELLED)
+        self._timeline.happened["run cancelled: nobody waited for it"] += 1
+        if self._timeline.hits("adf cancel without an answer", 0.3):
+            return Refusal(RefusalKind.UNAVAILABLE, "ADF did not answer")
+        return Accepted()
+
     def read_run(self, key: RunKey) -> RunReading | Refusal:
         """Read a run, sometimes as it was a while ago."""
         refusal = self._refuses()
@@ -94,6 +117,8 @@ class SimAdf:
         if run is None:
             return Refusal(RefusalKind.NOT_FOUND, "ADF answered 404")
         at = self._timeline.now()
+        if at < run.ends and self._timeline.hits("adf read with a status unknown here", self._trouble / 2):
+            return RunReading(None, "Paused", "copy_orders", run.started)
         if self._timeline.hits("adf read of an older state", self._trouble + 0.12):
             at -= timedelta(seconds=self._timeline.random.uniform(1, 60))
         return _reading(run, at)
@@ -133,3 +158,7 @@ def _reading(run: TrueRun, at: datetime) -> RunReading:
     return RunReading(
         status, status.value, "copy_orders", run.started, run_end=run.ends if ended else None, message=message
     )
+
+
+def _anything(_: RunKey) -> None:
+    """Take anything."""

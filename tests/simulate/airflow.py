@@ -12,21 +12,37 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from bridge.model import Completion, TaskRef
-from bridge.ports import Accepted, Answer, Refusal, RefusalKind, TaskView
+from bridge.ports import Accepted, Answer, ParkedPage, ParkedTask, Refusal, RefusalKind, TaskView
 from tests.fakes.airflow import ANSWERED, MISSING, PARKED, TOO_EARLY, Place, place_of
 from tests.simulate.timeline import Timeline, Violation
 
 # A task that parks later than this after it registered may be taken for one that has parked long since.
 PARKS_IN_TIME: Final = 8.8
-_REFUSALS: Final = (
-    ("airflow 401", Refusal(RefusalKind.UNAUTHENTICATED, "Airflow answered 401")),
-    ("airflow 403", Refusal(RefusalKind.FORBIDDEN, "Airflow answered 403")),
-    ("airflow 404", MISSING),
-    ("airflow 429", Refusal(RefusalKind.THROTTLED, "Airflow answered 429", retry_after=timedelta(seconds=20))),
-    ("airflow 5xx", Refusal(RefusalKind.UNAVAILABLE, "Airflow answered 502")),
-    ("airflow time-out", Refusal(RefusalKind.UNAVAILABLE, "Airflow did not answer")),
-    ("airflow unreachable", Refusal(RefusalKind.UNREACHABLE, "Airflow cannot be reached")),
-)
+TIMED_OUT: Final = Refusal(RefusalKind.UNAVAILABLE, "Airflow did not answer")
+UNREACHABLE: Final = Refusal(RefusalKind.UNREACHABLE, "Airflow cannot be reached")
+REFUSALS: Final = {
+    "airflow 401": Refusal(RefusalKind.UNAUTHENTICATED, "Airflow answered 401"),
+    "airflow 403": Refusal(RefusalKind.FORBIDDEN, "Airflow answered 403"),
+    "airflow 404": MISSING,
+    "airflow 422": Refusal(RefusalKind.INVALID, "Airflow answered 422"),
+    "airflow 429": Refusal(RefusalKind.THROTTLED, "Airflow answered 429", retry_after=timedelta(seconds=20)),
+    "airflow 5xx": Refusal(RefusalKind.UNAVAILABLE, "Airflow answered 502"),
+    "airflow time-out": TIMED_OUT,
+    "airflow unreachable": UNREACHABLE,
+}
+_REFUSED: Final = tuple(REFUSALS)
+LISTED: Final = 5
+# States that a task which goes on is shown in for a moment: on the way to a worker, by an executor, by a plug-in.
+IN_PASSING: Final = {
+    "airflow showed deferred": "deferred",
+    "airflow showed queued": "queued",
+    "airflow showed up_for_reschedule": "up_for_reschedule",
+    "airflow showed no state": None,
+    "airflow showed a state unknown here": "on_holiday",
+}
+_PASSING: Final = tuple(IN_PASSING)
+GOING_ON: Final = frozenset({"running", "scheduled", PARKED})
+IN_THE_END: Final = ("success", "failed", "skipped", "removed", "upstream_failed")
 
 
 @dataclass
@@ -76,16 +92,12 @@ class SimAirflow:
 
     def check(self, target: str) -> Refusal | None:
         """Say whether a target is up."""
-        if self._timeline.chaos and self._timeline.seconds < self._down_until.get(target, 0):
-            return _REFUSALS[6][1]
-        return None
+        is_down = self._timeline.chaos and self._timeline.seconds < self._down_until.get(target, 0)
+        return UNREACHABLE if is_down else None
 
     def _refuses(self) -> Refusal | None:
-        if not self._timeline.chaos or self._timeline.random.random() >= self._trouble:
-            return None
-        name, refusal = self._timeline.random.choice(_REFUSALS)
-        self._timeline.faults[name] += 1
-        return refusal
+        fault = self._timeline.strikes(_REFUSED, self._trouble)
+        return REFUSALS[fault] if fault is not None else None
 
     def read_task(self, task: TaskRef) -> TaskView | Refusal:
         """Read a task instance with its answer."""
@@ -96,10 +108,33 @@ class SimAirflow:
         if found is None:
             return MISSING
         self.caller.seen_serial = found.serial
-        if found.state == PARKED and self._timeline.hits("person acts between fence and PATCH", 0.08):
+        if found.state == PARKED and self._timeline.hits("person acts between fence and PATCH", 0.12):
             delay = self._timeline.random.choice((0.3, 0.3, 30)) * self._timeline.random.random()
             self._timeline.after(delay, found.on_seen or _nothing)
-        return TaskView(found.state, found.try_number, found.id, ended_at=found.ended_at, answer=found.answer)
+        state = self._shown(found.state)
+        return TaskView(state, found.try_number, found.id, ended_at=found.ended_at, answer=found.answer)
+
+    def _shown(self, state: str | None) -> str | None:
+        fault = self._timeline.strikes(_PASSING, 0.04) if state in GOING_ON else None
+        shown = IN_PASSING[fault] if fault is not None else state
+        self._timeline.shown[shown or "none"] += 1
+        return shown
+
+    def parked(self, target: str, page: int) -> ParkedPage | Refusal:
+        """List the parked tasks, a few to a page; a page may leave one out."""
+        refusal = self.check(target) or self._refuses()
+        if refusal is not None:
+            return refusal
+        tasks = [
+            ParkedTask(place[1], place[2], place[3], place[4], one.try_number, one.id)
+            for place, one in self.instances.items()
+            if place[0] == target and one.state == PARKED
+        ]
+        start, end = page * LISTED, (page + 1) * LISTED
+        shown = tasks[start:end]
+        if shown and self._timeline.hits("airflow left one out of its list", self._trouble):
+            shown = shown[1:]
+        return ParkedPage(shown, more=len(tasks) > end)
 
     def resume(self, task: TaskRef, completion: Completion) -> Accepted | Refusal:
         """Answer a task: what is refused may have been applied."""
@@ -110,7 +145,7 @@ class SimAirflow:
             return ANSWERED
         refusal = self._answer(task, completion)
         if refusal is None and self._timeline.hits("airflow time-out after applying", self._trouble):
-            return _REFUSALS[5][1]
+            return TIMED_OUT
         return refusal or Accepted()
 
     def _answer(self, task: TaskRef, completion: Completion) -> Refusal | None:

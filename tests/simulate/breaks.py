@@ -9,8 +9,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from unittest.mock import patch
 
+from azure.data.tables import UpdateMode
+
 from bridge import decide, masking, policy
-from bridge.commands import CreateRun, DropRequest, LoadRun, Point, do
+from bridge.adapters.table_access import Write
+from bridge.adapters.table_index import Hint
+from bridge.adapters.table_plan import plan
+from bridge.adapters.table_store import TableStore
+from bridge.commands import CreateRun, DropRequest, FindWait, LoadRun, Now, Point, Put, do
 from bridge.decide import delivery
 from bridge.model import (
     Run,
@@ -25,15 +31,15 @@ from bridge.model import (
 )
 from bridge.policy import Rules
 from bridge.ports import Accepted, Due, OpenWait, Refusal, RefusalKind, TaskView
-from bridge.service import checking, receiving, starting
-from tests.fakes import store
+from bridge.service import abandoning, checking, receiving, starting
 from tests.simulate.instance import Instance
 
 Break = Callable[[], AbstractContextManager[object]]
 
 
-def _no_compare(rows: object, key: object, row: object) -> None:
+def _upsert(write: Write) -> Any:
     """Let whoever writes last win."""
+    return "upsert", dict(write.entity), {"mode": UpdateMode.REPLACE}
 
 
 def _same_try(wait: Wait, seen: TaskView) -> None:
@@ -51,9 +57,9 @@ def _believe(key: RunKey, rules: Rules) -> Any:
 def _acknowledge_first() -> Any:
     receive = Instance.receive
 
-    def acknowledging(self: Instance, raw: str, acknowledge: Any, refuse: Any) -> None:
+    def acknowledging(self: Instance, raw: str, acknowledge: Any) -> None:
         acknowledge(None)
-        receive(self, raw, lambda _: None, lambda _: None)
+        receive(self, raw, lambda _: None)
 
     return acknowledging
 
@@ -172,6 +178,47 @@ def _retry_create(request: TriggerRequest, reserved: StartRequest) -> Any:
     raise starting._start_refused(request, replace(answer, kind=RefusalKind.THROTTLED))
 
 
+_put = TableStore.put
+
+
+def _hints_later(self: TableStore, run: Run | None, waits: Sequence[Wait]) -> Any:
+    """Write the rows first, then the index rows that lead to them."""
+    late: list[Hint] = []
+    with patch.object(self._index, "add", late.append):
+        written = _put(self, run, waits)
+    for hint in late:
+        self._index.add(hint)
+    return written
+
+
+def _hints_gone_first(self: TableStore, run: Run | None, waits: Sequence[Wait]) -> Any:
+    """Remove the index rows that led to what a row was, then write the row."""
+    for wait in waits:
+        for hint in plan(wait, self._new_id()).dropped:
+            self._index.remove(hint)
+    return _put(self, run, waits)
+
+
+def _no_repair(store: TableStore, *, limit: int) -> int:
+    return 0
+
+
+def _take_the_list_for_proof(token: str, task: object) -> Any:
+    """Take a task that is not listed as parked for one that waits no more."""
+    wait = yield from do(FindWait(token))
+    if wait is None or wait.state is not WaitState.OPEN:
+        return abandoning.Look.NOTHING_NEW
+    now = yield from do(Now())
+    yield from do(
+        Put(None, (replace(wait, state=WaitState.STALE, cancels=True, due_at=now),), point=Point.WAIT_WATCHED)
+    )
+    return abandoning.Look.ABANDONED
+
+
+def _nobody_else(*_: object) -> None:
+    """Cancel whoever else may wait."""
+
+
 def _swap(*places: tuple[object, str, object]) -> Break:
     """Return a way to put something else in some places, and to undo that."""
 
@@ -185,7 +232,10 @@ def _swap(*places: tuple[object, str, object]) -> Break:
 
 
 BREAKS: Final[dict[str, Break]] = {
-    "no-compare-and-set": _swap((store, "_compare", _no_compare)),
+    "no-compare-and-set": _swap((Write, "_operation", property(_upsert))),
+    "index-never-repaired": _swap((TableStore, "repair", _no_repair)),
+    "hint-after-row": _swap((TableStore, "put", _hints_later)),
+    "hint-removed-before-row": _swap((TableStore, "put", _hints_gone_first)),
     "no-fence": _swap((delivery, "_other_try", _same_try)),
     "no-look-at-the-task": _swap((decide, "on_task", _resume_anything)),
     "event-not-verified": _swap((receiving, "check_run", _believe)),
@@ -207,5 +257,7 @@ BREAKS: Final[dict[str, Break]] = {
     "pause-without-probe": _swap((decide, "to_attend", _leave_paused), (decide, "may_call", _never)),
     "no-backoff": _swap((policy, "later", _soon), (policy, "not_parked_again", lambda now, looks: now)),
     "expired-too-early": _swap((decide, "is_past_deadline", _past_early)),
+    "a-list-is-proof": _swap((abandoning, "look", _take_the_list_for_proof)),
+    "cancel-though-others-wait": _swap((decide, "keeps_running", _nobody_else)),
     "parameters-not-masked": _swap((masking, "masked", _unmasked)),
 }

@@ -6,12 +6,11 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from bridge.errors import Problem
 from bridge.model import RunKey, RunStatus
 from tests.fakes.samples import ARM_ID, STRANGE_ARM_ID, cloud_event, grid_event
-from tests.simulate.adf import CANARY, TrueRun
+from tests.simulate.adf import TrueRun
+from tests.simulate.audit import CANARY, Audit
 from tests.simulate.instance import Instance
-from tests.simulate.store import SimStore
 from tests.simulate.timeline import Timeline, Violation
 
 DELIVERIES: Final = 3
@@ -21,9 +20,9 @@ _CLAIMS: Final = ("Succeeded", "Failed", "Cancelled")
 class EventGrid:
     """Delivers what it is given, more or less, to any instance."""
 
-    def __init__(self, timeline: Timeline, store: SimStore, bridges: Sequence[Instance], drops: float) -> None:
+    def __init__(self, timeline: Timeline, audit: Audit, bridges: Sequence[Instance], drops: float = 0) -> None:
         self._timeline = timeline
-        self._store = store
+        self._audit = audit
         self._bridges = bridges
         self._drops = drops
 
@@ -31,8 +30,8 @@ class EventGrid:
         """Plan the events of a run, and what somebody forges about it."""
         for status, at in ((RunStatus.IN_PROGRESS, run.started), (run.outcome, run.ends)):
             self._timeline.at(at, lambda status=status: self._publish(run.key, status))  # type: ignore[misc]
-        if self._timeline.chaos and self._timeline.random.random() < 0.3:
-            self._timeline.after(self._timeline.random.uniform(0, 60), lambda: self._forge(run.key))
+        if self._timeline.hits("event forged", 0.3):
+            self._timeline.after(self._timeline.random.uniform(0, 60), lambda: self.forge(run.key))
 
     def _publish(self, key: RunKey, status: RunStatus) -> None:
         chance = self._timeline.random
@@ -47,7 +46,7 @@ class EventGrid:
                 lambda: self._deliver(raw, key, is_end=status.is_terminal),
             )
 
-    def _forge(self, key: RunKey) -> None:
+    def forge(self, key: RunKey) -> None:
         """Send what nobody published: a false end, a run or factory unknown, or no event at all."""
         chance = self._timeline.random
         status = chance.choice(_CLAIMS)
@@ -62,7 +61,6 @@ class EventGrid:
                 {"data": data, "password": CANARY, "source": ARM_ID},
             )
         )
-        self._timeline.faults["event forged"] += 1
         self._deliver(json.dumps(document), None, is_end=False)
 
     def _deliver(self, raw: str, key: RunKey | None, *, is_end: bool, nth: int = 1) -> None:
@@ -85,15 +83,11 @@ class EventGrid:
             self._timeline.faults["event delivered again"] += 1
             self._deliver(raw, key, is_end=is_end, nth=nth + 1)
 
-        def refused(error: Exception) -> None:
-            if not isinstance(error, Problem):
-                raise error
-
         if up:
-            self._timeline.random.choice(up).receive(raw, acknowledged, refused)
+            self._timeline.random.choice(up).receive(raw, acknowledged)
         self._timeline.after(30.0, again)
 
     def _check_durable(self, key: RunKey) -> None:
-        run = self._store.run_row(key)
+        run = self._audit.run(key)
         if run is None or not (run.has_ended or (run.hint is not None and run.hint.is_terminal)):
             raise Violation("durable", f"the end of {key.run_id} was acknowledged, and is written nowhere")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Final
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
 
 from bridge import decide, service
+from bridge.adapters import table_index as index
+from bridge.app import REPAIR_EVERY, REPAIR_ROWS
 from bridge.commands import (
+    CancelRun,
     Command,
     CreateRun,
     Effect,
     FindWait,
     Jitter,
+    ListParked,
     Now,
     Point,
     QueryRuns,
@@ -24,22 +28,47 @@ from bridge.commands import (
     UseCase,
     do,
 )
-from bridge.errors import Problem
+from bridge.errors import Problem, StoreConflict
 from bridge.executor import Executor, World
-from bridge.model import FactoryId, Wait
+from bridge.model import Breaker, FactoryId, Wait
 from bridge.policy import Rules
+from bridge.ports import Due
+from tests.simulate.adf import SimAdf
 from tests.simulate.airflow import Caller, SimAirflow
-from tests.simulate.store import SimStore
+from tests.simulate.audit import Audit
+from tests.simulate.store import Died, SimTable
 from tests.simulate.timeline import Timeline, Violation
+
+T = TypeVar("T")
 
 TICK: Final = 15.0
 REACH: Final = timedelta(seconds=12)
 AT_ONCE: Final = 8
 SLEEPERS: Final = 4
-# Few use cases come by here: a crash is made likelier, so that there are some at every point.
-RARE: Final = frozenset({Point.WAIT_WITHDRAWN, Point.WAIT_EXPIRED, Point.FAILURE_READ, Point.START_REFUSED})
-RARELY_MORE: Final = 10
-PEERS: Final = (CreateRun, ReadRun, QueryRuns, ReadTask, Resume)
+PURGE_EVERY: Final = timedelta(minutes=1)
+# What few use cases come by: a crash there is made likelier, so that there are some at every point.
+LIKELIER: Final[Mapping[str, float]] = {
+    Point.FAILURE_READ: 10,
+    Point.START_REFUSED: 10,
+    Point.EVENT_NOTED: 2,
+    Point.START_ANSWERED: 2,
+    Point.RUNS_QUERIED: 2,
+    Point.BREAKER_SAVED: 2,
+    Point.WAIT_EXPIRED: 40,
+    Point.WAIT_WITHDRAWN: 60,
+    Point.SWEEP_TAKEN: 4,
+    Point.SWEEP_SAVED: 6,
+    Point.COMPLETION_SENT: 4,
+    Point.TASK_READ_AGAIN: 4,
+    Point.PARKED_LISTED: 12,
+    Point.TASK_LOOKED_AT: 12,
+    Point.WAIT_WATCHED: 50,
+    Point.RUN_CANCELLED: 40,
+    Point.CANCEL_SETTLED: 40,
+    index.PURGED_HINTS: 20,
+    index.PURGED_ROWS: 20,
+}
+PEERS: Final = (CreateRun, ReadRun, QueryRuns, CancelRun, ReadTask, ListParked, Resume)
 
 Result = Callable[[Any], None]
 Failure = Callable[[Exception], None]
@@ -61,18 +90,25 @@ def ignore(_: object) -> None:
     """Nobody is told."""
 
 
+def expect(error: Exception) -> None:
+    """Pass over a failure that the bridge speaks of; anything else is an error of the bridge's, or of the simulator."""
+    if not isinstance(error, Problem):
+        raise error
+
+
 @dataclass(frozen=True)
 class Setting:
     """What the instances of one simulated bridge share, and how often they die."""
 
     timeline: Timeline
-    store: SimStore
+    table: SimTable
+    audit: Audit
     airflow: SimAirflow
-    world: World
+    adf: SimAdf
     rules: Rules
-    crashes: float
-    stalls: float
-    slow: float
+    crashes: float = 0
+    stalls: float = 0
+    slow: float = 0
 
 
 class Instance:
@@ -81,16 +117,25 @@ class Instance:
     def __init__(self, setting: Setting) -> None:
         self._in = setting
         self._timeline = setting.timeline
-        self._executor = Executor(setting.world)
-        self._sleeping = 0
-        self._ticking = 0
         self.life = 0
         self.up = True
+        self._begin()
         self._timeline.after(self._timeline.random.uniform(0, TICK), self._tick)
+
+    def _begin(self) -> None:
+        """Begin a process: it remembers nothing of the one before."""
+        life = self.life
+        self._sleeping = self._ticking = 0
+        self._repair_at = self._purge_at = datetime.min.replace(tzinfo=UTC)
+        self._store = self._in.table.store(
+            retention=self._in.rules.retention, lives=lambda: self.life == life, reach=self._reach
+        )
+        world = World(self._timeline, self._timeline, self._store, self._in.adf, self._in.airflow)
+        self._executor = Executor(world, tell=self._in.audit.logged)
 
     # --- one command at a time ---
 
-    def spawn(self, use_case: UseCase[Any], on_result: Result = ignore, on_failure: Failure = ignore) -> None:
+    def spawn(self, use_case: UseCase[Any], on_result: Result = ignore, on_failure: Failure = expect) -> None:
         """Start a use case: its commands come one by one, those of others in between."""
         process = Process(use_case, self.life, on_result, on_failure, Caller())
         self._go_on(process, lambda: next(process.use_case))
@@ -115,9 +160,8 @@ class Instance:
 
     def _latency(self, command: Command[Any]) -> float:
         chance = self._timeline.random.random()
-        if self._timeline.chaos and chance < self._in.stalls:
-            self._timeline.faults["instance stalled for a minute"] += 1
-            return 60 + 5000 * chance
+        if self._timeline.hits("instance stalled for a minute", self._in.stalls):
+            return 60 + 10 * chance
         return chance * (0.6 if isinstance(command, Effect) else 0.02)
 
     def _perform(self, process: Process) -> None:
@@ -126,28 +170,42 @@ class Instance:
         command = process.command
         assert command is not None
         if self._timeline.hits("crash before a command", self._in.crashes / 4):
-            self._die()
+            self._die(process.life)
             return
         self._in.airflow.caller = process.caller
         try:
             result = self._executor.perform(command)
         except Violation:
             raise
+        except Died:
+            self._die(process.life)
+            return
         except Exception as problem:  # noqa: BLE001 - the use case decides what it handles, as with the executor
             error = problem
-            self._go_on(process, lambda: process.use_case.throw(error))
+            self._timeline.faults["store conflict"] += isinstance(error, StoreConflict)
+            if process.life == self.life:
+                self._go_on(process, lambda: process.use_case.throw(error))
             return
-        if isinstance(command, Effect) and self._timeline.hits("crash after an effect", self._deadly(command)):
-            self._timeline.points[command.point.value] += 1
-            self._die()
+        if isinstance(command, Effect) and self.dies_at(command.point):
+            self._die(process.life)
             return
         if isinstance(command, PEERS) and self._timeline.hits("peer answered slowly", self._in.slow):
             self._timeline.after(self._timeline.random.uniform(1, 25), lambda: self._hear(process, result))
         else:
             self._hear(process, result)
 
-    def _deadly(self, effect: Effect[Any]) -> float:
-        return self._in.crashes * (RARELY_MORE if effect.point in RARE else 1)
+    def dies_at(self, point: str) -> bool:
+        """Whether the process dies at a point."""
+        where = "crash inside the store" if point in index.POINTS else "crash after an effect"
+        if not self._timeline.hits(where, self._in.crashes * LIKELIER.get(point, 1)):
+            return False
+        self._timeline.points[str(point)] += 1
+        return True
+
+    def _reach(self, point: str) -> None:
+        """Pass a point inside the store."""
+        if self.dies_at(point):
+            raise Died
 
     def _hear(self, process: Process, result: object) -> None:
         if process.life == self.life:
@@ -166,21 +224,27 @@ class Instance:
         self._sleeping -= slept
         self._go_on(process, lambda: process.use_case.send(slept))
 
-    def _die(self) -> None:
-        """Lose everything that runs; come back later."""
-        self.life += 1
-        self.up = False
-        self._sleeping = self._ticking = 0
-        self._timeline.after(self._timeline.random.uniform(1, 40), self._come_back)
+    def _die(self, life: int) -> None:
+        """Lose everything that runs; come back later. What is already dead does not die."""
+        if life == self.life:
+            self.life += 1
+            self.up = False
+            self._come_back_later()
 
-    def _come_back(self) -> None:
-        self.up = True
+    def _come_back_later(self) -> None:
+        self._timeline.after(self._timeline.random.uniform(1, 40), self.come_back)
+
+    def come_back(self) -> None:
+        """Begin anew."""
+        if not self.up:
+            self.up = True
+            self._begin()
 
     # --- the entry points, as `bridge.app` has them ---
 
-    def receive(self, raw: str, acknowledge: Result, refuse: Failure) -> None:
+    def receive(self, raw: str, acknowledge: Result) -> None:
         """Take in a delivery of Event Grid, and deliver at once what it makes due."""
-        self.spawn(self._receive(raw), acknowledge, refuse)
+        self.spawn(self._receive(raw), acknowledge)
 
     def _receive(self, raw: str) -> UseCase[list[service.Received]]:
         until = self._timeline.now() + self._in.rules.inline
@@ -207,29 +271,61 @@ class Instance:
             return
         for factory in self._in.rules.factories.values():
             self._work(self._sweep(factory))
+        life = self.life
         for target in sorted(self._in.rules.targets):
-            self._tick_target(target)
+            if life == self.life:
+                self._tick_target(target)
 
     def _work(self, use_case: UseCase[Any]) -> None:
         self._ticking += 1
-        self.spawn(use_case, self._worked, self._worked)
+        self.spawn(use_case, self._worked, self._failed)
+
+    def _failed(self, error: Exception) -> None:
+        expect(error)
+        self._worked(error)
 
     def _worked(self, _: object) -> None:
         self._ticking -= 1
+        if self._ticking == 0:
+            self._keep_up()
+
+    def _keep_up(self) -> None:
+        """Mend the store's ways to its rows, and remove what is too old."""
+        now, life = self._timeline.now(), self.life
+        if now >= self._repair_at:
+            self._repair_at = now + REPAIR_EVERY
+            self._touch(lambda: self._store.repair(limit=REPAIR_ROWS), 0)
+        if now >= self._purge_at and life == self.life:
+            self._purge_at = now + PURGE_EVERY
+            self._touch(lambda: self._store.purge(now - self._in.rules.retention), 0)
+
+    def _touch(self, call: Callable[[], T], otherwise: T) -> T:
+        """Use the store outside of a use case; the process may die in that."""
+        life = self.life
+        try:
+            return call()
+        except Problem:
+            return otherwise
+        except Died:
+            self._die(life)
+            return otherwise
 
     def _sweep(self, factory: FactoryId) -> UseCase[None]:
         swept = yield from service.sweep(factory, self._in.rules)
         until = self._timeline.now()
         for token in swept.due:
             yield from self._deliver_inline(token, until)
+        if swept.taken:
+            yield from service.watch(factory, self._in.rules)
 
     def _tick_target(self, target: str) -> None:
-        now = self._timeline.now()
-        breaker = self._in.store.breakers()
-        state = next((one for one in breaker if one.name == service.target_breaker(target)), None)
-        coming = self._in.store.due(target, before=now + REACH, limit=AT_ONCE * 4)
-        due = [one for one in coming if one.due_at <= now]
-        chosen = decide.to_attend(due, state, now) if state is not None else due
+        now, life, name = self._timeline.now(), self.life, service.target_breaker(target)
+        breaker = self._touch(lambda: self._store.breaker(name), Breaker(name))
+        nothing: Sequence[Due] = ()
+        coming = self._touch(lambda: self._store.due(target, before=now + REACH, limit=AT_ONCE * 4), nothing)
+        if life != self.life:
+            return
+        chosen = decide.to_attend([one for one in coming if one.due_at <= now], breaker, now)
         for one in chosen[:AT_ONCE]:
             self._work(service.attend(one.token, self._in.rules))
         for one in coming[:AT_ONCE]:

@@ -24,15 +24,14 @@ class Simulated:
     most_attempts: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     points: Counter[str] = field(default_factory=Counter)
+    shown: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
     happened: Counter[str] = field(default_factory=Counter)
     violation: Violation | None = None
     story: Sequence[TimelineEntry] = ()
 
 
-def simulate(
-    seed: int, runs: int, *, rule: str | None = None, episode: int | None = None, overlap: bool = True
-) -> Simulated:
+def simulate(seed: int, runs: int, *, rule: str | None = None, episode: int | None = None) -> Simulated:
     """Simulate at least so many runs, or one episode; stop at the first violation."""
     found = Simulated()
     began = time.perf_counter()
@@ -41,7 +40,7 @@ def simulate(
             stack.enter_context(BREAKS[rule]())
         number = episode if episode is not None else 0
         while found.violation is None and found.runs < runs:
-            _live(found, Episode(f"{seed}/{number}", overlap=overlap))
+            _live(found, Episode(f"{seed}/{number}"))
             found.episodes = number + 1
             number += 1
             if episode is not None:
@@ -54,13 +53,17 @@ def _live(found: Simulated, world: Episode) -> None:
     try:
         told = world.run()
     except Violation as violation:
-        wait = world.store.wait_row(violation.token)
+        wait = world.audit.wait(violation.token)
         found.violation, found.story = violation, wait.timeline if wait is not None else ()
         found.runs += len(world.adf.runs)
         return
     found.runs += told.runs
-    found.faults.update(told.faults)
-    found.points.update(told.points)
     found.outcomes.update(told.outcomes)
-    found.happened.update(told.happened)
     found.most_attempts = max(found.most_attempts, told.most_attempts)
+    for counts, more in (
+        (found.faults, world.timeline.faults),
+        (found.points, world.timeline.points),
+        (found.shown, world.timeline.shown),
+        (found.happened, world.timeline.happened),
+    ):
+        counts.update(more)

@@ -1,139 +1,186 @@
-"""The store in memory that fails before or after it wrote, and checks every row that is written."""
+"""Table Storage as the simulator has it: the real store, on a table in memory whose calls fail, get lost or take long.
+
+What is written is audited; and no row may ever stand there without the index rows that lead to it, but for those that
+got lost on purpose.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from datetime import timedelta
+from random import Random
+from typing import Any, Final, TypeVar
 
-from bridge.errors import StoreConflict, StoreUnavailable
-from bridge.model import Breaker, EventRecord, Run, RunKey, StartRequest, Sweep, Wait, WaitState
-from tests.fakes.store import MemoryStore
-from tests.simulate.adf import CANARY, SECRET
+import msgspec
+from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
+
+from bridge.adapters import table_index as index
+from bridge.adapters.rows import decode
+from bridge.adapters.table_entity import text_of
+from bridge.adapters.table_store import TableStore
+from bridge.model import EventRecord, Run, StartRequest, Wait
+from tests.fakes.tables import FakeTable, FakeTableClient, Place, problem
+from tests.simulate.audit import Audit
 from tests.simulate.timeline import Timeline, Violation
 
 T = TypeVar("T")
-ATTEMPTS: Final = 60  # in at most an hour of simulated trouble
+Entity = Mapping[str, Any]
+
+# A write takes a few seconds at most here.
+GRACE: Final = timedelta(seconds=30)
+BEFORE: Final = ("table refused a call", "table unreachable")
+AFTER: Final = ("table wrote and did not say so", "table was sent a write again")
+WRITES: Final = frozenset({"upsert", "delete", "transaction"})
+OVERLAPS: Final = 0.04
 
 
-class SimStore(MemoryStore):
-    """The port `Store`. Conflicts come from real interleaving; they are counted."""
+class Died(BaseException):
+    """The process died inside a call of the store. No `except Exception` sees it."""
 
-    def __init__(self, timeline: Timeline, trouble: float) -> None:
-        super().__init__()
+
+class InTurn(Executor):
+    """Does one thing after the other, in the thread that asks: threads would make a world that never comes again."""
+
+    def map(self, fn: Callable[..., T], *iterables: Iterable[Any], **_: Any) -> Any:
+        """Do it for each."""
+        return map(fn, *iterables)
+
+
+class Line:
+    """The line from one instance to the table. Others act while a call is under way; a process may not live to hear."""
+
+    def __init__(self, timeline: Timeline, trouble: float, lives: Callable[[], bool]) -> None:
         self._timeline = timeline
         self._trouble = trouble
+        self._lives = lives
 
-    def _before(self) -> None:
-        if self._timeline.hits("store unavailable", self._trouble):
-            raise StoreUnavailable("the store is down")
+    def __call__(self, call: str, work: Callable[[], Any]) -> Any:
+        """Carry a call to the table and its answer back."""
+        self._take_time()
+        fault = self._timeline.strikes(BEFORE, self._trouble)
+        if fault == BEFORE[0]:
+            raise problem(HttpResponseError, 503, "ServerBusy")
+        if fault == BEFORE[1]:
+            raise ServiceRequestError("no route")
+        answer = work()
+        if call in WRITES:
+            fault = self._timeline.strikes(AFTER, self._trouble)
+            if fault == AFTER[0]:
+                raise ServiceResponseError("connection lost")
+            if fault == AFTER[1]:
+                answer = work()
+        self._take_time()
+        return answer
 
-    def _after(self) -> None:
-        if self._timeline.hits("store wrote and did not say so", self._trouble):
-            raise StoreUnavailable("the store did not answer")
-
-    def wait_row(self, token: str) -> Wait | None:
-        """Return a wait's row, whatever state the store is in."""
-        return self._waits.get(token)
-
-    def run_row(self, key: RunKey) -> Run | None:
-        """Return a run's row, whatever state the store is in."""
-        return self._runs.get(key)
-
-    def wait_rows(self) -> Sequence[Wait]:
-        """Return all waits' rows."""
-        return list(self._waits.values())
-
-    def run(self, key: RunKey) -> tuple[Run | None, tuple[Wait, ...]]:
-        """Read, unless it fails."""
-        self._before()
-        return super().run(key)
-
-    def find_wait(self, token: str) -> Wait | None:
-        """Read, unless it fails."""
-        self._before()
-        return super().find_wait(token)
-
-    def put(self, run: Run | None, waits: Sequence[Wait]) -> tuple[Run | None, tuple[Wait, ...]]:
-        """Write, unless it fails before; it may fail after."""
-        self._before()
-        old_run = self._runs.get(run.key) if run is not None else None
-        old_waits = [self._waits.get(wait.token) for wait in waits]
-        try:
-            written = super().put(run, waits)
-        except StoreConflict:
-            self._timeline.faults["store conflict"] += 1
-            raise
-        if old_run is not None and run is not None and old_run.has_ended and run.status != old_run.status:
-            raise Violation("absorbing", f"a run that had ended as {old_run.status} became {run.status}")
-        for old, wait in zip(old_waits, waits, strict=True):
-            _check_wait(old, wait)
-        self._after()
-        return written
-
-    def request(self, idempotency_key: str) -> StartRequest | None:
-        """Read, unless it fails."""
-        self._before()
-        return super().request(idempotency_key)
-
-    def save_request(self, record: StartRequest) -> StartRequest:
-        """Write, unless it fails before; it may fail after."""
-        self._before()
-        saved = self._saving(lambda: MemoryStore.save_request(self, record))
-        if SECRET in (record.answer or ""):
-            raise Violation("secret", "a start's record holds a parameter", record.idempotency_key)
-        self._after()
-        return saved
-
-    def drop_request(self, record: StartRequest) -> None:
-        """Delete, unless it fails."""
-        self._before()
-        super().drop_request(record)
-        self._after()
-
-    def breaker(self, name: str) -> Breaker:
-        """Read, unless it fails."""
-        self._before()
-        return super().breaker(name)
-
-    def save_breaker(self, breaker: Breaker) -> Breaker:
-        """Write, unless it fails before; it may fail after."""
-        self._before()
-        saved = self._saving(lambda: MemoryStore.save_breaker(self, breaker))
-        self._after()
-        return saved
-
-    def save_sweep(self, sweep: Sweep) -> Sweep:
-        """Write, unless it fails before; it may fail after."""
-        self._before()
-        saved = self._saving(lambda: MemoryStore.save_sweep(self, sweep))
-        self._after()
-        return saved
-
-    def record_event(self, record: EventRecord) -> None:
-        """Write, unless it fails."""
-        self._before()
-        if CANARY in repr(record):
-            raise Violation("secret", "an event's record holds what nobody may see")
-        super().record_event(record)
-        self._after()
-
-    def _saving(self, save: Callable[[], T]) -> T:
-        try:
-            return save()
-        except StoreConflict:
-            self._timeline.faults["store conflict"] += 1
-            raise
+    def _take_time(self) -> None:
+        if self._timeline.hits("others acted during a call of the store", OVERLAPS):
+            self._timeline.meanwhile(self._timeline.random.uniform(0, 1.5))
+            if not self._lives():
+                raise Died
 
 
-def _check_wait(old: Wait | None, wait: Wait) -> None:
-    # A completion that was given with an answer nobody heard is delivered after all.
-    proved = old is not None and (old.state, wait.state) == (WaitState.INLINE, WaitState.DELIVERED)
-    if old is not None and old.state.is_final and wait.state is not old.state and not proved:
-        raise Violation("final", f"a wait that was {old.state} became {wait.state}", wait.token)
-    if old is not None and old.completion is not None and wait.completion != old.completion:
-        raise Violation("decided", "what had been decided was decided anew", wait.token)
-    if wait.attempts > ATTEMPTS:
-        raise Violation("attempts", f"{wait.attempts} attempts", wait.token)
-    for line in wait.timeline[len(wait.timeline) - wait.news :]:
-        if CANARY in line.detail:
-            raise Violation("secret", "a wait's story holds what nobody may see", wait.token)
+class SimTable:
+    """The table, and the stores that instances have on it."""
+
+    def __init__(self, timeline: Timeline, audit: Audit, trouble: float) -> None:
+        self._timeline = timeline
+        self._audit = audit
+        self._trouble = trouble
+        self._table = FakeTable(most_on_a_page=timeline.random.choice((2, 1_000)))
+        self._table.on_change = self._changed
+        self._ids = Random(timeline.random.random())  # noqa: S311 - the same seed, the same world
+        self._needed: dict[Place, str] = {}
+        self._places: dict[str, Sequence[Place]] = {}
+        self._lost: set[Place] = set()
+
+    def store(self, *, retention: timedelta, lives: Callable[[], bool], reach: Callable[[str], None]) -> TableStore:
+        """Return the store of an instance. `lives` says whether the process that made it is still there."""
+        client: Any = FakeTableClient(self._table, Line(self._timeline, self._trouble, lives))
+        return TableStore(
+            client,
+            retention=retention,
+            reach=reach,
+            now=self._timeline.now,
+            grace=GRACE,
+            events_kept=60,
+            prune_every=15,
+            readers=InTurn(),
+            new_id=lambda: f"{self._ids.getrandbits(128):032x}",
+        )
+
+    # --- index rows ---
+
+    def lose_an_index_row(self, number: int) -> None:
+        """Have an index row vanish that leads to a wait which still needs it."""
+        there = [place for place in self._needed if self._table.find(place) is not None]
+        if there:
+            place = there[number % len(there)]
+            self._timeline.faults["index row lost"] += 1
+            self._lost.add(place)
+            self._table.delete(place)
+
+    def check_index(self) -> None:
+        """Raise Violation for an index row that was lost and not written anew."""
+        for place, token in self._needed.items():
+            if self._table.find(place) is None:
+                raise Violation("index", f"{place[0]} was lost and is not there again", token)
+
+    # --- what is written ---
+
+    def _changed(self, old: Entity | None, new: Entity | None) -> None:
+        entity = new or old
+        match entity.get("kind") if entity is not None else None:
+            case "wait":
+                self._changed_wait(old, new)
+            case "run":
+                self._changed_run(old, new)
+            case "hint":
+                self._changed_hint(old, new)
+            case "request" if new is not None:
+                self._audit.wrote_request(decode(text_of(new), StartRequest, version=""))
+            case "event" if new is not None:
+                self._audit.wrote_event(msgspec.json.decode(text_of(new), type=EventRecord))
+
+    def _changed_run(self, old: Entity | None, new: Entity | None) -> None:
+        if new is not None:
+            self._audit.wrote_run(decode(text_of(new), Run, version=""))
+        elif old is not None:
+            self._audit.purged_run(decode(text_of(old), Run, version="").key)
+
+    def _changed_wait(self, old: Entity | None, new: Entity | None) -> None:
+        if old is not None:
+            token = str(old["RowKey"]).removeprefix("wait;")
+            for place in self._places.pop(token, ()):
+                self._needed.pop(place, None)
+            if new is None:
+                self._audit.purged_wait(token)
+        if new is not None:
+            wait = decode(text_of(new), Wait, version="")
+            self._audit.wrote_wait(wait)
+            self._places[wait.token] = places = _ways_to(wait, new)
+            for place in places:
+                self._needed[place] = wait.token
+                if place not in self._lost and self._table.find(place) is None:
+                    raise Violation("index", f"the wait stands there without {place[0]}", wait.token)
+
+    def _changed_hint(self, old: Entity | None, new: Entity | None) -> None:
+        entity = new or old
+        assert entity is not None
+        place = (entity["PartitionKey"], entity["RowKey"])
+        if new is not None:
+            self._lost.discard(place)
+        elif place in self._needed and place not in self._lost:
+            raise Violation("index", f"{place[0]} was removed, and is still needed", self._needed[place])
+
+
+def _ways_to(wait: Wait, entity: Entity) -> Sequence[Place]:
+    """Return where the index rows stand that a wait needs: none when nothing more happens to it."""
+    if wait.state.is_final and wait.due_at is None:
+        return ()
+    hints = [index.token_hint(wait), index.age_hint(wait)]
+    if entity["due_key"]:
+        hints.append(index.due_hint(wait, entity["due_key"]))
+    if entity["open_key"]:
+        hints.append(index.open_hint(wait, entity["open_key"]))
+    return [(hint.partition, hint.row) for hint in hints]

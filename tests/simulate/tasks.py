@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
 from bridge import service
+from bridge.commands import FindWait, do
 from bridge.errors import AdfThrottled, AdfUnavailable, Problem, RequestInFlight, StoreUnavailable
-from bridge.model import Completion, FactoryId, Mode, Outcome, RunKey, TaskRef, TriggerRequest, WaitRequest
+from bridge.model import (
+    Completion,
+    FactoryId,
+    Mode,
+    OnAbandon,
+    Outcome,
+    RunKey,
+    TaskRef,
+    TriggerRequest,
+    Wait,
+    WaitRequest,
+)
 from bridge.policy import Rules
 from tests.fakes.airflow import PARKED, Place, place_of
-from tests.simulate.adf import SECRET, SimAdf
-from tests.simulate.airflow import PARKS_IN_TIME, Instance, SimAirflow
+from tests.simulate.adf import SimAdf
+from tests.simulate.airflow import IN_THE_END, PARKS_IN_TIME, Instance, SimAirflow
+from tests.simulate.audit import SECRET
 from tests.simulate.instance import Instance as BridgeInstance
 from tests.simulate.timeline import Timeline, Violation
 
 TRIES: Final = 4
+CANCELLING: Final = 0.6  # how many waits have their run cancelled when nobody waits
 PATIENCE: Final = 150.0
+_MEDDLING: Final = (*("clear",) * 3, *("mark",) * 5, *("answer",) * 3, "remove", *("withdraw",) * 2)
 _AGAIN: Final = (StoreUnavailable, RequestInFlight, AdfThrottled, AdfUnavailable)
 
 
@@ -30,10 +45,10 @@ class Host:
     timeline: Timeline
     airflow: SimAirflow
     adf: SimAdf
-    bridges: list[BridgeInstance]
+    bridges: Sequence[BridgeInstance]
     rules: Rules
     remember: Callable[[TaskRef, WaitRequest], None]
-    overlap: bool  # whether a request is repeated while an earlier one is still being handled
+    meddling: float = 0  # how many of the parked tasks people do something to
 
 
 @dataclass
@@ -72,7 +87,7 @@ class Task:
     @property
     def is_over(self) -> bool:
         """Whether nothing more happens to the task by itself."""
-        return self.row.state in ("success", "failed")
+        return self.row.state in IN_THE_END
 
     # --- a try ---
 
@@ -88,7 +103,8 @@ class Task:
         )
         short = chance.random() < 0.25
         length = timedelta(seconds=chance.uniform(20, 400)) if short else timedelta(hours=6)
-        request = WaitRequest(task, Mode.RESUME, self._timeline.now() + length)
+        on_abandon = OnAbandon.CANCEL if chance.random() < CANCELLING else OnAbandon.LEAVE
+        request = WaitRequest(task, Mode.RESUME, self._timeline.now() + length, on_abandon)
         run = self._a_run(task.target) if self._existing else None
         self.row.state, self.row.token, self.row.ended_at = "running", task.token, None
         self._attempt = attempt = Attempt(task, request, run, self.row.serial, self._timeline.seconds)
@@ -120,39 +136,28 @@ class Task:
         attempt.sent += 1
         nth = attempt.sent
 
-        bridge = self._timeline.random.choice(up) if up else None
-        life = bridge.life if bridge is not None else -1
-        listening = True
-
         def heard(result: Any) -> None:
-            nonlocal listening
-            listening = False
             if not self._timeline.hits("answer to the operator lost", 0.05):
                 attempt.busy = False
                 self._answered(attempt, result)
 
         def failed(error: Exception) -> None:
-            nonlocal listening
-            listening = attempt.busy = False
+            attempt.busy = False
             self._refused(attempt, error)
 
         def again() -> None:
-            if not attempt.busy or not self._is_on(attempt) or nth != attempt.sent:
-                return
-            if listening and not self._host.overlap and bridge is not None and bridge.life == life:
-                self._timeline.after(30, again)
-            else:
+            if attempt.busy and self._is_on(attempt) and nth == attempt.sent:
                 self._send(attempt)
 
-        if bridge is None or self._timeline.hits("request of the operator lost", 0.05):
-            listening = False
-        else:
-            bridge.spawn(self._use_case(attempt), heard, failed)
-            if self._host.overlap and self._timeline.hits("request of the operator doubled", 0.05):
+        if up and not self._timeline.hits("request of the operator lost", 0.05):
+            self._timeline.random.choice(up).spawn(self._use_case(attempt), heard, failed)
+            if self._timeline.hits("request of the operator doubled", 0.05):
                 self._timeline.random.choice(up).spawn(self._use_case(attempt))
         self._timeline.after(30, again)
 
     def _use_case(self, attempt: Attempt) -> Any:
+        if attempt.parked:
+            return do(FindWait(attempt.task.token))
         if attempt.run is not None:
             return service.register_wait(attempt.run, attempt.request, self._host.rules)
         key = attempt.task.token
@@ -170,7 +175,11 @@ class Task:
     def _answered(self, attempt: Attempt, result: Any) -> None:
         if not self._is_on(attempt):
             return
-        completed = _completion(attempt, result)
+        if result is None:
+            self._timeline.happened["told the operator: not-found"] += 1
+            self._fail(attempt)
+            return
+        completed = _completion(result)
         if completed is None:
             self._park_later(attempt)
             return
@@ -193,6 +202,8 @@ class Task:
             self._fail(attempt)
 
     def _park_later(self, attempt: Attempt) -> None:
+        if self._timeline.hits("person: cleared while it ran", 0.1):
+            self._timeline.after(self._timeline.random.uniform(0, 5), lambda: self._clear_running(attempt))
         late = self._timeline.hits("parks late", 0.1)
         delay = self._timeline.random.uniform(PARKS_IN_TIME, 40) if late else self._timeline.random.uniform(0, 8)
         # What counts is how long ago the bridge wrote the wait: a repeated request is later than that.
@@ -209,7 +220,7 @@ class Task:
         # Another try's answer woke it: that it parks a second time may cost it this try, as documented for S15.
         row.parked_again, attempt.parked = attempt.parked, True
         row.parked_late = self._timeline.seconds - attempt.began > PARKS_IN_TIME
-        if self._timeline.random.random() < 0.15:
+        if self._timeline.chaos and self._timeline.random.random() < self._host.meddling:
             self._timeline.after(self._timeline.random.uniform(0, 200), lambda: self._meddle(attempt))
 
     def _woken(self, attempt: Attempt) -> None:
@@ -231,31 +242,53 @@ class Task:
         if not self._timeline.chaos or attempt.serial != self.row.serial or not self.is_parked:
             return
         chance = self._timeline.random
-        match chance.choice(("clear", "clear", "mark", "answer", "answer", "remove", "withdraw")):
+        match chance.choice(_MEDDLING):
             case "clear":
-                self._timeline.faults["person: cleared"] += 1
-                self._again(None, chance.choice((0.2, 20)) * chance.random())
+                self.clear(chance.choice((0.2, 20)) * chance.random())
             case "mark":
-                self._timeline.faults["person: marked"] += 1
-                self._end(chance.choice(("success", "failed")))
+                self.mark(chance.choice(IN_THE_END))
             case "answer":
-                self._timeline.faults["person: answered"] += 1
-                self.answer(attempt)
+                self.answer()
             case "remove":
-                self._timeline.faults["person: removed the task"] += 1
-                self._end("failed")
-                self._host.airflow.instances.pop(self._place, None)
+                self.remove()
             case _:
-                self._timeline.faults["withdrawn"] += 1
-                up = [one for one in self._host.bridges if one.up]
-                if up:
-                    chance.choice(up).spawn(service.withdraw(attempt.task.token))
-                self._end("failed")
+                self.withdraw()
 
-    def answer(self, attempt: Attempt) -> None:
+    def clear(self, seconds: float) -> None:
+        """Have a person clear the task; its next try begins so much later."""
+        self._timeline.faults["person: cleared"] += 1
+        self._again(None, seconds)
+
+    def _clear_running(self, attempt: Attempt) -> None:
+        if self._is_on(attempt):
+            self._again("restarting", self._timeline.random.uniform(5, 30))
+
+    def mark(self, state: str) -> None:
+        """Have a person mark the task, or Airflow take it out of its DAG."""
+        self._timeline.faults["person: marked"] += 1
+        self._end(state)
+
+    def answer(self) -> None:
         """Have a person answer in Required Actions."""
+        self._timeline.faults["person: answered"] += 1
         self._host.airflow.answer_as_person(self.row)
+        attempt = self._attempt
+        assert attempt is not None
         self._timeline.after(1, lambda: self._woken(attempt))
+
+    def remove(self) -> None:
+        """Have the task instance deleted."""
+        self._timeline.faults["person: removed the task"] += 1
+        self._end("failed")
+        self._host.airflow.instances.pop(self._place, None)
+
+    def withdraw(self) -> None:
+        """Have the task killed: the operator withdraws its wait."""
+        self._timeline.faults["withdrawn"] += 1
+        up = [one for one in self._host.bridges if one.up]
+        if up and self._attempt is not None:
+            self._timeline.random.choice(up).spawn(service.withdraw(self._attempt.task.token))
+        self._end("failed")
 
     def _fail(self, attempt: Attempt) -> None:
         self._end("failed")
@@ -264,7 +297,7 @@ class Task:
     def _retry(self, attempt: Attempt) -> None:
         if attempt.serial == self.row.serial and self.row.try_number < TRIES and self._timeline.chaos:
             self._timeline.faults["retried"] += 1
-            self._again("up_for_retry", self._timeline.random.uniform(1, 10))
+            self._again("up_for_retry", self._timeline.random.uniform(1, 50))
 
     def _again(self, state: str | None, seconds: float) -> None:
         """Have another try: a new id at once, its number only when it runs."""
@@ -285,12 +318,14 @@ class Task:
         self.row.state, self.row.ended_at = state, self._timeline.now()
 
 
-def _completion(attempt: Attempt, result: Any) -> Completion | None:
+def _completion(result: Any) -> Completion | None:
     """Read the completion out of an answer of the bridge, as the operator does."""
     if isinstance(result, service.StartAnswer):
         document = json.loads(result.document)
         told = document["completed"]
         key = RunKey(FactoryId.parse(document["run"]["factory"]), document["run"]["run_id"])
         return Completion(told["token"], Outcome(told["status"]), key) if told is not None else None
+    if isinstance(result, Wait):
+        return result.completion
     wait = result.wait
     return wait.completion if wait is not None and wait.state.is_final else None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from random import Random
+from typing import Final
 
 from tests.fakes.clock import START
+
+_DEEPEST: Final = 2
 
 
 class Violation(Exception):  # noqa: N818 - what the simulator looks for
@@ -28,11 +31,13 @@ class Timeline:
         self.faults: Counter[str] = Counter()
         self.happened: Counter[str] = Counter()
         self.points: Counter[str] = Counter()
+        self.shown: Counter[str] = Counter()
         self.seconds = 0.0
         self.chaos = True
         self._now = START
         self._plans: list[tuple[float, int, Callable[[], None]]] = []
         self._planned = 0
+        self._depth = 0
 
     def now(self) -> datetime:
         """Return the time."""
@@ -61,9 +66,35 @@ class Timeline:
         self._now = START + timedelta(seconds=self.seconds)
         action()
 
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and everything happen that is planned until then."""
+        until = self.seconds + seconds
+        while self._plans and self._plans[0][0] <= until:
+            self.step()
+        if until > self.seconds:
+            self.seconds = until
+            self._now = START + timedelta(seconds=until)
+
+    def meanwhile(self, seconds: float) -> None:
+        """Let time pass inside of what happens now, as in a call that is slow. Not without end: calls are nested."""
+        if self._depth < _DEEPEST:
+            self._depth += 1
+            try:
+                self.advance(seconds)
+            finally:
+                self._depth -= 1
+
     def hits(self, fault: str, probability: float) -> bool:
         """Whether a fault happens here; it is counted. None does once the quiet has begun."""
         if not self.chaos or self.random.random() >= probability:
             return False
         self.faults[fault] += 1
         return True
+
+    def strikes(self, faults: Sequence[str], probability: float) -> str | None:
+        """Return which of some faults happens here, if one does; it is counted."""
+        if not self.chaos or self.random.random() >= probability:
+            return None
+        fault = self.random.choice(faults)
+        self.faults[fault] += 1
+        return fault

@@ -180,6 +180,15 @@ def test_why_a_run_failed(wire: Wire) -> None:
     assert FailedActivity("Cause", "Copy", "2200", "why Cause failed") == wire.adf.failed_activity(KEY, a_reading())
 
 
+def test_why_a_run_failed_at_length(wire: Wire) -> None:
+    """S32: of an activity's error of a megabyte 4,000 characters are kept."""
+    error = {"errorCode": "2200", "message": "ü" * 1_000_000}
+    wire.answers((200, {"value": [{"activityName": "Copy", "status": "Failed", "error": error}]}))
+    cause = wire.adf.failed_activity(KEY, a_reading())
+    assert cause is not None
+    assert 4_000 == len(cause.message or "")
+
+
 @pytest.mark.parametrize("reply", [(200, {"value": []}), (429, ERROR), (200, {"value": [{"status": "Failed"}]})])
 def test_why_a_run_failed_is_not_known(wire: Wire, reply: Reply) -> None:
     """A run whose failure ADF does not explain, or cannot be asked about, is told without a cause."""
