@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from bridge.model import FactoryId, FailedActivity, JsonObject, RunKey, RunReading, RunStatus
-from bridge.ports import Accepted, NotRunning, Refusal, RefusalKind, RunsPage, Started
+from bridge import policy
+from bridge.model import FactoryId, FailedActivity, JsonObject, Match, RunKey, RunReading, RunStatus
+from bridge.ports import Accepted, FoundRun, NotRunning, Refusal, RefusalKind, RunsPage, Started, WrapperPipeline
 from tests.simulate.audit import CANARY
 from tests.simulate.timeline import Timeline, Violation
 
 PAGE: Final = 3
+PIPELINE: Final = "copy_orders"
+WRAPPER: Final = WrapperPipeline(policy.wrapper_of(PIPELINE), frozenset({"key", "secret", policy.CORRELATION}))
 QUEUED: Final = timedelta(seconds=1)
 CANCELING: Final = timedelta(seconds=3)
 _OUTCOMES: Final = (RunStatus.SUCCEEDED, RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED)
@@ -29,12 +32,15 @@ _REFUSED: Final = tuple(REFUSALS)
 
 @dataclass(frozen=True)
 class TrueRun:
-    """A run as it truly is."""
+    """A run as it truly is. `child` is the run that it wraps, `parent` the one that wraps it."""
 
     key: RunKey
     started: datetime
     ends: datetime
     outcome: RunStatus
+    pipeline: str = PIPELINE
+    child: RunKey | None = None
+    parent: RunKey | None = None
 
     def status(self, at: datetime) -> RunStatus:
         """Return the run's status at a time."""
@@ -51,6 +57,7 @@ class SimAdf:
     def __init__(self, timeline: Timeline, trouble: float, on_run: Callable[[TrueRun], None]) -> None:
         self.runs: dict[RunKey, TrueRun] = {}
         self.created: Counter[str] = Counter()
+        self.wrapping: FactoryId | None = None  # the factory whose pipelines have wrappers
         self.check_cancel: Callable[[RunKey], None] = _anything
         self._timeline = timeline
         self._trouble = trouble
@@ -66,6 +73,29 @@ class SimAdf:
         self.runs[run.key] = run
         self._on_run(run)
         return run
+
+    def begin_wrapped(self, factory: FactoryId) -> TrueRun:
+        """Have a wrapper's run begin, and the run that it wraps, unless that cannot start; return the former."""
+        chance, now = self._timeline.random, self._timeline.now()
+        length, outcome = self.fate()
+        over = timedelta(seconds=chance.uniform(0.5, 20))
+        key = RunKey(factory, f"run-{len(self.runs) + 1}")
+        if self._timeline.hits("adf did not start the child", 0.1):
+            wrapper = TrueRun(key, now, now + over, RunStatus.FAILED, WRAPPER.name)
+            self.runs[key] = wrapper
+        else:
+            own = RunStatus.SUCCEEDED if outcome is RunStatus.SUCCEEDED else RunStatus.FAILED
+            child_key = RunKey(factory, f"run-{len(self.runs) + 2}")
+            wrapper = TrueRun(key, now, now + length + over, own, WRAPPER.name, child=child_key)
+            self.runs[key] = wrapper
+            self.runs[child_key] = TrueRun(child_key, now, now + length, outcome, parent=key)
+        self._on_run(wrapper)
+        return wrapper
+
+    def truth(self, key: RunKey) -> TrueRun:
+        """Return the run whose end counts for one that was started."""
+        run = self.runs[key]
+        return self.runs[run.child] if run.child is not None else run
 
     def fate(self) -> tuple[timedelta, RunStatus]:
         """Decide how long a run takes and how it ends."""
@@ -88,7 +118,7 @@ class SimAdf:
         self.created[key] += 1
         if self.created[key] > 1:
             raise Violation("createRun", "two runs were started for one idempotency key", key)
-        run = self.begin(factory)
+        run = self.begin_wrapped(factory) if policy.is_wrapper(pipeline) else self.begin(factory)
         if self._timeline.hits("adf createRun without an answer", self._trouble):
             return Refusal(RefusalKind.UNAVAILABLE, "ADF did not answer")
         return Started(run.key.run_id)
@@ -102,7 +132,9 @@ class SimAdf:
         run, now = self.runs[key], self._timeline.now()
         if run.status(now).is_terminal:
             return NotRunning()
-        self.runs[key] = replace(run, ends=now, outcome=RunStatus.CANCELLED)
+        for one in (run, self.truth(key)):
+            if not one.status(now).is_terminal:
+                self.runs[one.key] = replace(one, ends=now, outcome=RunStatus.CANCELLED)
         self._timeline.happened["run cancelled: nobody waited for it"] += 1
         if self._timeline.hits("adf cancel without an answer", 0.3):
             return Refusal(RefusalKind.UNAVAILABLE, "ADF did not answer")
@@ -118,7 +150,7 @@ class SimAdf:
             return Refusal(RefusalKind.NOT_FOUND, "ADF answered 404")
         at = self._timeline.now()
         if at < run.ends and self._timeline.hits("adf read with a status unknown here", self._trouble / 2):
-            return RunReading(None, "Paused", "copy_orders", run.started)
+            return replace(_reading(run, run.started), status=None, status_text="Paused")
         if self._timeline.hits("adf read of an older state", self._trouble + 0.12):
             at -= timedelta(seconds=self._timeline.random.uniform(1, 60))
         return _reading(run, at)
@@ -142,6 +174,21 @@ class SimAdf:
         following = str(start + size) if len(changed) > start + size else None
         return RunsPage(dict(changed[start : start + size]), following, now + self._ahead)
 
+    def wrapper(self, factory: FactoryId, pipeline: str) -> WrapperPipeline | Refusal | None:
+        """Tell whether there is a wrapper: in one of the factories there is."""
+        refusal = self._refuses()
+        return refusal or (WRAPPER if factory == self.wrapping else None)
+
+    def child(self, key: RunKey, run: RunReading) -> str | Refusal | None:
+        """Tell which run a wrapper's run has started."""
+        refusal = self._refuses()
+        child = self.runs[key].child
+        return refusal or (child.run_id if child is not None else None)
+
+    def find_run(self, factory: FactoryId, match: Match) -> FoundRun | Refusal | None:
+        """Find a run: no simulated task waits for one that it does not know."""
+        raise Violation("searched", f"a run of {match.pipeline} was looked for")
+
     def failed_activity(self, key: RunKey, run: RunReading) -> FailedActivity | None:
         """Read why a run failed."""
         return FailedActivity("copy", "Copy", "2200", f"row of {CANARY}")
@@ -156,7 +203,14 @@ def _reading(run: TrueRun, at: datetime) -> RunReading:
     ended = status.is_terminal
     message = f"the load of {CANARY} failed" if status is RunStatus.FAILED else None
     return RunReading(
-        status, status.value, "copy_orders", run.started, run_end=run.ends if ended else None, message=message
+        status,
+        status.value,
+        run.pipeline,
+        run.started,
+        run_end=run.ends if ended else None,
+        message=message,
+        parent_run_id=run.parent.run_id if run.parent is not None else None,
+        parent_pipeline=WRAPPER.name if run.parent is not None else None,
     )
 
 

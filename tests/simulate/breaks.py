@@ -32,6 +32,7 @@ from bridge.model import (
 from bridge.policy import Rules
 from bridge.ports import Accepted, Due, OpenWait, Refusal, RefusalKind, TaskView
 from bridge.service import abandoning, checking, receiving, starting
+from bridge.service import reading as reading_of_runs
 from tests.simulate.instance import Instance
 
 Break = Callable[[], AbstractContextManager[object]]
@@ -46,12 +47,13 @@ def _same_try(wait: Wait, seen: TaskView) -> None:
     """Take any try of the task for the one that waits."""
 
 
-def _believe(key: RunKey, rules: Rules) -> Any:
+def _believe(key: RunKey, rules: Rules, *, claimed: str | None = None) -> Any:
     """Settle the waits by what the event said."""
     run, _ = yield from do(LoadRun(key))
     assert run is not None
     assert run.hint is not None
-    return (yield from checking.settle_run(key, RunReading(run.hint, run.hint.value), rules))
+    reading = RunReading(run.hint, run.hint.value, watched_run_id=claimed)
+    return (yield from checking.settle_run(key, reading, rules))
 
 
 def _acknowledge_first() -> Any:
@@ -121,9 +123,9 @@ _judge_event = decide.judge_event
 
 
 def _forget_hint(
-    event: RunEvent, run: Run | None, waits: Sequence[Wait], now: datetime, rules: Rules
+    event: RunEvent, run: Run | None, waits: Sequence[Wait], now: datetime, rules: Rules, *, key: RunKey
 ) -> decide.Judgement:
-    return replace(_judge_event(event, run, waits, now, rules), run=None)
+    return replace(_judge_event(event, run, waits, now, rules, key=key), run=None)
 
 
 def _soon(now: datetime, *, failures: int, asked: timedelta | None, jitter: float) -> datetime:
@@ -215,6 +217,11 @@ def _take_the_list_for_proof(token: str, task: object) -> Any:
     return abandoning.Look.ABANDONED
 
 
+def _any_child(reading: RunReading, key: RunKey) -> bool:
+    """Believe an event that names another run as the child."""
+    return True
+
+
 def _nobody_else(*_: object) -> None:
     """Cancel whoever else may wait."""
 
@@ -257,6 +264,7 @@ BREAKS: Final[dict[str, Break]] = {
     "pause-without-probe": _swap((decide, "to_attend", _leave_paused), (decide, "may_call", _never)),
     "no-backoff": _swap((policy, "later", _soon), (policy, "not_parked_again", lambda now, looks: now)),
     "expired-too-early": _swap((decide, "is_past_deadline", _past_early)),
+    "child-not-verified": _swap((reading_of_runs, "_is_child", _any_child)),
     "a-list-is-proof": _swap((abandoning, "look", _take_the_list_for_proof)),
     "cancel-though-others-wait": _swap((decide, "keeps_running", _nobody_else)),
     "parameters-not-masked": _swap((masking, "masked", _unmasked)),

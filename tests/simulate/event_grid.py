@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
+from bridge import policy
 from bridge.model import RunKey, RunStatus
 from tests.fakes.samples import ARM_ID, STRANGE_ARM_ID, cloud_event, grid_event
-from tests.simulate.adf import TrueRun
+from tests.simulate.adf import PIPELINE, TrueRun
 from tests.simulate.audit import CANARY, Audit
 from tests.simulate.instance import Instance
 from tests.simulate.timeline import Timeline, Violation
@@ -20,30 +21,53 @@ _CLAIMS: Final = ("Succeeded", "Failed", "Cancelled")
 class EventGrid:
     """Delivers what it is given, more or less, to any instance."""
 
-    def __init__(self, timeline: Timeline, audit: Audit, bridges: Sequence[Instance], drops: float = 0) -> None:
+    def __init__(
+        self,
+        timeline: Timeline,
+        audit: Audit,
+        bridges: Sequence[Instance],
+        truth: Callable[[RunKey], TrueRun],
+        drops: float = 0,
+    ) -> None:
         self._timeline = timeline
         self._audit = audit
         self._bridges = bridges
         self._drops = drops
+        self._truth = truth
 
     def tell_of(self, run: TrueRun) -> None:
-        """Plan the events of a run, and what somebody forges about it."""
-        for status, at in ((RunStatus.IN_PROGRESS, run.started), (run.outcome, run.ends)):
-            self._timeline.at(at, lambda status=status: self._publish(run.key, status))  # type: ignore[misc]
+        """Plan the events of a run, and what somebody forges about it.
+
+        Of a wrapper that is one notice, while it goes on itself: about the child, or about itself if there is none.
+        """
+        if policy.is_wrapper(run.pipeline):
+            child = self._truth(run.key)
+            status = RunStatus.SUCCEEDED if child.outcome is RunStatus.SUCCEEDED else RunStatus.FAILED
+            at = child.ends if run.child is not None else run.started
+            self._timeline.at(at, lambda: self._publish(child.key, status, parent=run.key))
+        else:
+            self._tell_of_itself(run)
         if self._timeline.hits("event forged", 0.3):
             self._timeline.after(self._timeline.random.uniform(0, 60), lambda: self.forge(run.key))
 
-    def _publish(self, key: RunKey, status: RunStatus) -> None:
+    def _tell_of_itself(self, run: TrueRun) -> None:
+        for status, at in ((RunStatus.IN_PROGRESS, run.started), (run.outcome, run.ends)):
+            self._timeline.at(at, lambda status=status: self._publish(run.key, status))  # type: ignore[misc]
+
+    def _publish(self, key: RunKey, status: RunStatus, parent: RunKey | None = None) -> None:
         chance = self._timeline.random
         if self._timeline.hits("event dropped", self._drops):
             return
-        raw = json.dumps((cloud_event if chance.random() < 0.8 else grid_event)(key, status.value))
+        if parent is None:
+            raw = json.dumps((cloud_event if chance.random() < 0.8 else grid_event)(key, status.value))
+        else:
+            raw = json.dumps(notice(key, parent, status))
         times = 2 if self._timeline.hits("event doubled", 0.15) else 1
         for _ in range(times):
             late = self._timeline.hits("event delayed, reordered", 0.2)
             self._timeline.after(
                 chance.uniform(5, 120) if late else chance.uniform(0, 1),
-                lambda: self._deliver(raw, key, is_end=status.is_terminal),
+                lambda: self._deliver(raw, parent or key, is_end=status.is_terminal),
             )
 
     def forge(self, key: RunKey) -> None:
@@ -58,6 +82,7 @@ class EventGrid:
                 cloud_event(key, status, source=STRANGE_ARM_ID),
                 cloud_event(RunKey(key.factory, "run-of-nobody"), status),
                 cloud_event(key, "Paused"),
+                notice(RunKey(key.factory, f"run-{chance.randint(1, 60)}"), key, RunStatus(status)),
                 {"data": data, "password": CANARY, "source": ARM_ID},
             )
         )
@@ -91,3 +116,10 @@ class EventGrid:
         run = self._audit.run(key)
         if run is None or not (run.has_ended or (run.hint is not None and run.hint.is_terminal)):
             raise Violation("durable", f"the end of {key.run_id} was acknowledged, and is written nowhere")
+
+
+def notice(key: RunKey, parent: RunKey, status: RunStatus) -> dict[str, Any]:
+    """Return what a wrapper tells about the run that it wraps; about itself when that one never started."""
+    child = key.run_id if key != parent else None
+    data = {"runId": child, "parentRunId": parent.run_id, "pipelineName": PIPELINE, "status": status.value}
+    return cloud_event(key, status.value, data=data)

@@ -15,7 +15,9 @@ from bridge.commands import (
     Command,
     CreateRun,
     Effect,
+    FindChild,
     FindWait,
+    FindWrapper,
     Jitter,
     ListParked,
     Now,
@@ -49,6 +51,7 @@ PURGE_EVERY: Final = timedelta(minutes=1)
 # What few use cases come by: a crash there is made likelier, so that there are some at every point.
 LIKELIER: Final[Mapping[str, float]] = {
     Point.FAILURE_READ: 10,
+    Point.CHILD_FOUND: 20,
     Point.START_REFUSED: 10,
     Point.EVENT_NOTED: 2,
     Point.START_ANSWERED: 2,
@@ -68,7 +71,7 @@ LIKELIER: Final[Mapping[str, float]] = {
     index.PURGED_HINTS: 20,
     index.PURGED_ROWS: 20,
 }
-PEERS: Final = (CreateRun, ReadRun, QueryRuns, CancelRun, ReadTask, ListParked, Resume)
+PEERS: Final = (CreateRun, FindWrapper, FindChild, ReadRun, QueryRuns, CancelRun, ReadTask, ListParked, Resume)
 
 Result = Callable[[Any], None]
 Failure = Callable[[Exception], None]

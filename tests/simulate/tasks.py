@@ -324,7 +324,9 @@ def _completion(result: Any) -> Completion | None:
         document = json.loads(result.document)
         told = document["completed"]
         key = RunKey(FactoryId.parse(document["run"]["factory"]), document["run"]["run_id"])
-        return Completion(told["token"], Outcome(told["status"]), key) if told is not None else None
+        if told is None:
+            return None
+        return Completion(told["token"], Outcome(told["status"]), key, watched_run_id=told["watched_run_id"])
     if isinstance(result, Wait):
         return result.completion
     wait = result.wait

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from bridge.model import Completion, OnAbandon, Outcome, RunKey, TaskRef, Wait, WaitRequest, WaitState
+from bridge.model import Completion, FactoryId, OnAbandon, Outcome, RunKey, TaskRef, Wait, WaitRequest, WaitState
 from tests.fakes.airflow import place_of
+from tests.fakes.samples import FACTORY
 from tests.fakes.samples import RULES as SAMPLE_RULES
 from tests.simulate.adf import SimAdf, TrueRun
 from tests.simulate.airflow import GOING_ON, SimAirflow
@@ -50,6 +51,8 @@ class Trouble:
 class World:
     """The parts, put together; and the promises. A test has other parts made."""
 
+    wrapping: FactoryId | None = FACTORY  # whose pipelines have wrappers
+
     def __init__(self, timeline: Timeline, trouble: Trouble) -> None:
         self.timeline = timeline
         self.requests: dict[str, WaitRequest] = {}
@@ -58,6 +61,7 @@ class World:
         self.airflow = SimAirflow(timeline, trouble.airflow, self._untrue)
         self.adf = self.make_adf(trouble.adf)
         self.adf.check_cancel = self._check_cancel
+        self.adf.wrapping = self.wrapping
         setting = Setting(
             timeline,
             self.table,
@@ -103,7 +107,7 @@ class World:
 
     def make_grid(self, drops: float) -> EventGrid:
         """Make the Event Grid that this world has."""
-        return EventGrid(self.timeline, self.audit, self.bridges, drops)
+        return EventGrid(self.timeline, self.audit, self.bridges, self.adf.truth, drops)
 
     def tell_of(self, run: TrueRun) -> None:
         """Have a run's events published."""
@@ -117,7 +121,10 @@ class World:
         if completion.status is Outcome.EXPIRED:
             early = now < self.requests[completion.token].deadline
             return "told to have expired before its deadline" if early else None
-        truth = self.adf.runs[completion.key].status(now)
+        true = self.adf.truth(completion.key)
+        if completion.watched_key != true.key:
+            return f"told of {completion.watched_key.run_id}, which is not {true.key.run_id}"
+        truth = true.status(now)
         return None if truth.value == completion.status.value else f"told {completion.status}, ADF says {truth}"
 
     def _check_cancel(self, key: RunKey) -> None:

@@ -73,8 +73,13 @@ class ScriptedGrid(EventGrid):
     """An Event Grid that keeps what it is given until it is told what becomes of it."""
 
     def __init__(self, timeline: Timeline, audit: Audit, bridges: Sequence[Instance]) -> None:
-        super().__init__(timeline, audit, bridges)
+        super().__init__(timeline, audit, bridges, self._itself)
         self.letters: list[Letter] = []
+
+    @staticmethod
+    def _itself(key: RunKey) -> TrueRun:
+        """Refuse: no run here is wrapped."""
+        raise AssertionError(key)
 
     def tell_of(self, run: TrueRun) -> None:
         """Publish that a run began."""
@@ -112,7 +117,9 @@ class ScriptedInstance(Instance):
 
 
 class ScriptedWorld(World):
-    """The world, made of the scripted parts."""
+    """The world, made of the scripted parts. Pipelines have no wrappers in it."""
+
+    wrapping = None
 
     def __init__(self, seed: int) -> None:
         self.script = ScriptedTimeline(str(seed))
