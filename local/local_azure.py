@@ -6,7 +6,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -60,8 +60,10 @@ class LocalAzure:
         settings: Mapping[str, str] | None = None,
         app: Path = APP,
         diagnostics: bool = False,
+        adf: Sequence[str] = (),
     ) -> None:
-        """Describe it. `settings` are further app settings of the bridge. Nothing is started yet.
+        """Describe it. `settings` are further app settings of the bridge, `adf` further arguments of the local Data
+        Factory. Nothing is started yet.
 
         Run events come from the pipelines' wrappers, which `bridge wrap` puts into the factory; with `diagnostics`,
         from diagnostic records, by an event hub and the bridge's relay.
@@ -72,6 +74,7 @@ class LocalAzure:
         self.settings = dict(settings or {})
         self.app = app.resolve()
         self.diagnostics = diagnostics
+        self._adf_options = tuple(adf)
         self.function_key, self.event_grid_key, self.master_key = (secrets.token_hex(24) for _ in range(3))
         self.topic_key, self.topic_token = secrets.token_hex(24), secrets.token_hex(24)
         self.adf_token = secrets.token_hex(24)
@@ -147,6 +150,7 @@ class LocalAzure:
             "adf",
             *("--pipelines", str(self.pipelines), "--token", self.adf_token, "--factory", FACTORY_ID),
             *("--identity-token", f"{_EVENT_GRID}={self.topic_token}"),
+            *self._adf_options,
         )
         self._start(
             "functions_host",

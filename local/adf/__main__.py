@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 from aiohttp import web
@@ -13,13 +14,12 @@ from local.adf.calls import CallLog
 from local.adf.control_api import ControlApi
 from local.adf.diagnostics import Diagnostics, control_routes
 from local.adf.engine import Engine
+from local.adf.execution import Pace
 from local.adf.factory import Factories, Factory
 from local.adf.managed_identity import ManagedIdentity
 from local.adf.pipeline_api import PipelineApi
 from local.adf.pipeline_folder import PipelineFolder
 from local.adf.pipelines import Pipelines
-from local.adf.run import PipelineRun
-from local.adf.run_events import RunEvents, Topic
 from local.adf.run_queue import MOST_QUEUED, RunQueue
 from local.faults import FaultPlan
 from local.json_value import FieldError
@@ -47,17 +47,11 @@ def main() -> None:
 
 def application(options: argparse.Namespace, folder: PipelineFolder) -> web.Application:
     """The stand-in as an aiohttp application."""
-    publishes = options.topic_endpoint and options.run_events
-    events = RunEvents(Topic(options.topic_endpoint, options.topic_key) if publishes else None)
     diagnostics = Diagnostics(options.diagnostics)
     pipelines, calls, faults = Pipelines(folder), CallLog(), FaultPlan()
     identity, queue = ManagedIdentity(dict(options.identity_token)), RunQueue(options.most_queued)
-
-    def announce(run: PipelineRun) -> None:
-        events.announce(run)
-        diagnostics.announce(run)
-
-    engine = Engine(pipelines, announce, identity, queue, retry_factor=options.retry_factor)
+    pace = Pace(timedelta(seconds=options.queued_seconds), options.retry_factor)
+    engine = Engine(pipelines, diagnostics.announce, identity, queue, pace)
     arm = ArmApi(
         factories=Factories(options.factory),
         pipelines=PipelineApi(pipelines),
@@ -70,12 +64,11 @@ def application(options: argparse.Namespace, folder: PipelineFolder) -> web.Appl
     async def background(_: web.Application) -> AsyncIterator[None]:
         yield
         await engine.close()
-        await events.close()
         await diagnostics.close()
 
     app = web.Application(middlewares=[control.explain_bad_fields], client_max_size=_MAX_BODY_BYTES)
     app.cleanup_ctx.append(background)
-    app.add_routes(ControlApi(engine, calls, events).routes())
+    app.add_routes(ControlApi(engine, calls).routes())
     app.add_routes(control_routes(diagnostics))
     app.add_routes(control.fault_routes(faults))
     app.router.add_route("*", "/{path:.*}", arm.handle)
@@ -104,14 +97,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--factory", type=_factory, action="append", required=True, help="a factory's ARM id (repeatable)"
     )
-    parser.add_argument("--topic-endpoint", help="the Event Grid topic for run events; without it none are sent")
-    parser.add_argument("--topic-key", default="", help="the topic's access key")
-    parser.add_argument(
-        "--no-run-events",
-        dest="run_events",
-        action="store_false",
-        help="send no run events by itself: like Azure's, which leaves that to pipelines",
-    )
     parser.add_argument(
         "--diagnostics", metavar="URL", help="an event hub that takes diagnostic records, one message for each POST"
     )
@@ -125,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--most-queued", type=int, default=MOST_QUEUED, help="how many runs of a pipeline with a concurrency may wait"
+    )
+    parser.add_argument(
+        "--queued-seconds", type=float, default=0.0, help="how long runs, and activities that are executed, wait first"
     )
     parser.add_argument(
         "--retry-factor", type=float, default=1.0, help="every pause before an activity's retry is multiplied by this"

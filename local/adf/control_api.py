@@ -5,7 +5,6 @@ from aiohttp import web
 from local.adf.calls import CallLog
 from local.adf.engine import Engine
 from local.adf.run import PipelineRun
-from local.adf.run_events import RunEvents
 from local.adf.status import Status
 from local.control import PREFIX, read_object, refuse
 from local.json_value import FieldError, JsonObject, optional_text, reject_unknown, text
@@ -16,11 +15,10 @@ _FINISH_FIELDS = frozenset({"status", "message", "error_code"})
 class ControlApi:
     """What tests and the demo may ask of the stand-in."""
 
-    def __init__(self, engine: Engine, calls: CallLog, events: RunEvents) -> None:
+    def __init__(self, engine: Engine, calls: CallLog) -> None:
         """Put the parts together."""
         self._engine = engine
         self._calls = calls
-        self._events = events
 
     def routes(self) -> list[web.RouteDef]:
         """The calls and their paths."""
@@ -29,8 +27,6 @@ class ControlApi:
             web.delete(f"{PREFIX}/calls", self._forget_calls),
             web.get(f"{PREFIX}/runs", self._show_runs),
             web.post(f"{PREFIX}/runs/{{run_id}}/finish", self._finish),
-            web.get(f"{PREFIX}/publish", self._show_publishing),
-            web.post(f"{PREFIX}/publish", self._switch_publishing),
         ]
 
     async def _show_calls(self, _: web.Request) -> web.Response:
@@ -60,13 +56,6 @@ class ControlApi:
             error_code=optional_text(body, "error_code") or "LocalFailure",
         )
         return web.json_response({"run": _run(run)})
-
-    async def _show_publishing(self, _: web.Request) -> web.Response:
-        return web.json_response(self._events.to_json())
-
-    async def _switch_publishing(self, request: web.Request) -> web.Response:
-        self._events.set_switch(await read_object(request))
-        return web.json_response(self._events.to_json())
 
 
 def _terminal(value: str) -> Status:

@@ -8,7 +8,7 @@ from functools import partial
 
 from local.adf.activity_run import ActivityError, ActivityRun
 from local.adf.arm_error import ArmError
-from local.adf.execution import Execution
+from local.adf.execution import Execution, Pace
 from local.adf.factory import Factory
 from local.adf.graph import Activity
 from local.adf.managed_identity import ManagedIdentity
@@ -39,15 +39,15 @@ class Engine:
         announce: Listener,
         identity: ManagedIdentity,
         queue: RunQueue,
-        *,
-        retry_factor: float,
+        pace: Pace,
     ) -> None:
         """Begin without runs. `announce` is told of each run that begins to run and of each that ends."""
         self.runs: dict[str, PipelineRun] = {}
         self._pipelines = pipelines
         self._announce = announce
         self._queue = queue
-        self._execution = Execution(self, identity, retry_factor=retry_factor)
+        self._queued = max(pace.queued, _PASSING_STATUS)
+        self._execution = Execution(self, identity, pace)
         self._drivers: dict[str, asyncio.Task[None]] = {}
         self._ends: dict[str, asyncio.Event] = {}
 
@@ -138,7 +138,7 @@ class Engine:
 
     async def _drive(self, run: PipelineRun) -> None:
         """Take a run from Queued to its end."""
-        await asyncio.sleep(_PASSING_STATUS.total_seconds())
+        await asyncio.sleep(self._queued.total_seconds())
         await self._queue.turn(run)
         run.change(Status.IN_PROGRESS)
         self._announce(run)

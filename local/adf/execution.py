@@ -4,6 +4,8 @@ See https://learn.microsoft.com/azure/data-factory/concepts-pipelines-activities
 """
 
 import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 from local.adf.activities.attempt import ActivityFailedError, Attempt, Runs
@@ -21,14 +23,24 @@ from local.adf.time_span import parse_time_span
 from local.adf.walk import walk
 
 
-class Execution:
-    """Executes activities. The pauses between attempts are multiplied by `retry_factor`."""
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long a run, and each execution of an activity, waits before it begins, and by what the pauses before retries
+    are multiplied.
+    """
 
-    def __init__(self, runs: Runs, identity: ManagedIdentity, *, retry_factor: float) -> None:
+    queued: timedelta
+    retry_factor: float
+
+
+class Execution:
+    """Executes activities, at a pace."""
+
+    def __init__(self, runs: Runs, identity: ManagedIdentity, pace: Pace) -> None:
         """Put the parts together."""
         self._runs = runs
         self._identity = identity
-        self._retry_factor = retry_factor
+        self._pace = pace
         self._declarations = DeclarationCount()
 
     async def execute(self, run: PipelineRun, activity: Activity) -> Outcome:
@@ -36,6 +48,8 @@ class Execution:
         retries = _retries(run, activity)
         attempt = 0
         while True:
+            if self._pace.queued:
+                await asyncio.sleep(self._pace.queued.total_seconds())
             record = ActivityRun(activity, Status.IN_PROGRESS, now(), attempt=attempt)
             run.begin(record)
             error = await self._attempt(run, record)
@@ -46,7 +60,7 @@ class Execution:
             if attempt >= retries:
                 return Outcome.FAILED
             attempt += 1
-            await asyncio.sleep(activity.policy.retry_interval.total_seconds() * self._retry_factor)
+            await asyncio.sleep(activity.policy.retry_interval.total_seconds() * self._pace.retry_factor)
 
     async def _attempt(self, run: PipelineRun, record: ActivityRun) -> ActivityError | None:
         """Execute once, within the time-out. Returns why it failed, if it did."""

@@ -13,7 +13,7 @@ from tests.component.hosted_bridge import (
     hosted_bridge,
     settings_of,
 )
-from tests.component.stand_ins import TOPIC_KEY, Control, running_event_grid
+from tests.component.stand_ins import Control, running_event_grid
 from tests.fakes_http.airflow import FakeAirflow, running_airflows
 
 CALLER_SECRET = "canary-caller-secret"
@@ -22,34 +22,29 @@ _FREE = tuple(f"team_{number:02}" for number in range(40))
 
 @pytest.fixture(scope="session")
 def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
-    """The bridge, a Data Factory that keeps quiet about its runs (but for `noisy`), and an Event Grid."""
+    """The bridge, a Data Factory whose runs nobody tells of, and an Event Grid."""
     folder = tmp_path_factory.mktemp("bridge")
     with (
         running_airflows([*_FREE, "held", "guarded", "observed", "trap"]) as airflows,
         running_event_grid(folder) as event_grid,
+        LocalProcess("local.adf", adf_arguments(folder / "pipelines"), log=folder / "adf.log") as adf,
     ):
-        topic = ("--topic-endpoint", event_grid.ready["topics"]["runs"]["endpoint"], "--topic-key", TOPIC_KEY)
-        arguments = (*adf_arguments(folder / "pipelines"), *topic)
-        with LocalProcess("local.adf", arguments, log=folder / "adf.log") as adf:
-            settings = {**adf_settings(adf.url, folder), "BRIDGE_INLINE_SECONDS": "2"}
-            for name in _FREE:
-                settings |= settings_of(airflows[name])
-            settings |= settings_of(airflows["held"], HOLD_SECONDS="1.5")
-            settings |= settings_of(airflows["guarded"], CALLER_SECRET=CALLER_SECRET)
-            settings |= settings_of(airflows["observed"], OBSERVE="true")
-            with hosted_bridge(folder, settings) as hosted:
-                control = Control(adf.url)
-                control.post("publish", {"suppress": True})
-                control.post("publish", {"suppress": False, "pipeline": "noisy"})
-                _subscribe(event_grid, hosted.process)
-                yield Bridge(
-                    hosted.process,
-                    airflows=airflows,
-                    adf=control,
-                    folder=folder,
-                    event_grid=event_grid,
-                    _free=list(_FREE),
-                )
+        settings = {**adf_settings(adf.url, folder), "BRIDGE_INLINE_SECONDS": "2"}
+        for name in _FREE:
+            settings |= settings_of(airflows[name])
+        settings |= settings_of(airflows["held"], HOLD_SECONDS="1.5")
+        settings |= settings_of(airflows["guarded"], CALLER_SECRET=CALLER_SECRET)
+        settings |= settings_of(airflows["observed"], OBSERVE="true")
+        with hosted_bridge(folder, settings) as hosted:
+            _subscribe(event_grid, hosted.process)
+            yield Bridge(
+                hosted.process,
+                airflows=airflows,
+                adf=Control(adf.url),
+                folder=folder,
+                event_grid=event_grid,
+                _free=list(_FREE),
+            )
 
 
 def _subscribe(event_grid: LocalProcess, functions: LocalProcess) -> None:

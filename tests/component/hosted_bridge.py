@@ -266,13 +266,11 @@ def hosted_bridge(folder: Path, settings: Mapping[str, str], *, log: str = "func
 
 
 def pipelines(folder: Path) -> Path:
-    """The pipelines of both factories: `held` runs until it is told to end, `noisy` tells Event Grid by itself."""
+    """The pipeline of both factories: `held` runs until it is told to end. Nothing tells Event Grid of it."""
     folder.mkdir()
     held = [{"name": "Load", "type": "Copy", "userProperties": [{"name": "localSeconds", "value": "held"}]}]
-    short = [{"name": "Load", "type": "Copy", "userProperties": [{"name": "localSeconds", "value": 0.3}]}]
     parameters = {"secret": {"type": "string", "defaultValue": ""}}
     write_pipeline(folder, "held", {"activities": held, "parameters": parameters})
-    write_pipeline(folder, "noisy", {"activities": short})
     return folder
 
 

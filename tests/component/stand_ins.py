@@ -121,10 +121,10 @@ def window() -> dict[str, Any]:
     return {"lastUpdatedAfter": "2020-01-01T00:00:00Z", "lastUpdatedBefore": "2100-01-01T00:00:00Z"}
 
 
-def adf_client(url: str, *, token: str = TOKEN) -> DataFactoryManagementClient:
+def adf_client(url: str, *, token: str = TOKEN, subscription: str = SUBSCRIPTION) -> DataFactoryManagementClient:
     """Microsoft's client, pointed at a stand-in."""
     return DataFactoryManagementClient(
-        _NoCredential(), SUBSCRIPTION, base_url=url, authentication_policy=BearerHeader(token)
+        _NoCredential(), subscription, base_url=url, authentication_policy=BearerHeader(token)
     )
 
 

@@ -52,9 +52,9 @@ def azure(pipelines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def start_run(azure: LocalAzure) -> None:
-    """Start the pipeline as any client of Data Factory does."""
+    """Start the pipeline, by its wrapper, as any client of Data Factory does."""
     ready = azure.ready
-    url = f"{ready['adf_url']}{ready['factory']['id']}/pipelines/short/createRun?api-version=2018-06-01"
+    url = f"{ready['adf_url']}{ready['factory']['id']}/pipelines/short__notified/createRun?api-version=2018-06-01"
     headers = {"Authorization": f"Bearer {ready['adf_token']}"}
     requests.post(url, headers=headers, json={}, timeout=10).raise_for_status()
 
@@ -66,7 +66,7 @@ def listens(url: str) -> bool:
 
 
 def test_run_event_reaches_the_app(azure: LocalAzure) -> None:
-    """A run's end travels from Data Factory over Event Grid to the function, also after a crash of the host."""
+    """A wrapper's notice travels from Data Factory over Event Grid to the function, also after a crash of the host."""
     start_run(azure)
     HostedApp(azure.functions).wait_for({"run_event": "AdfBridge.PipelineRun.Succeeded"})
     azure.functions.kill()

@@ -55,11 +55,10 @@ def told(stage: Stage, run_id: str, status: str) -> dict[str, Any]:
 def test_the_whole_way(stage: Stage, status: str) -> None:
     """S30: each way in which a run can end completes the task that waits, told by diagnostic records alone."""
     run = stage.start(scenario.ENDS.index(status), status)
-    stage.end(run)
-    eventually(lambda: run.task.question and run.task.question.answered, within=PATIENCE)
+    stage.finish(run)
+    eventually(lambda: run.waiting.told, within=PATIENCE)
     told(stage, run.run_id, status)
-    assert run.task.question is not None
-    assert ([status], {"createRun": 1, "getRun": 1}) == (run.task.question.chosen_options, calls(stage, run.run_id))
+    assert (status, {"createRun": 1, "getRun": 1}) == (run.waiting.told, calls(stage, run.run_id))
 
 
 def calls(stage: Stage, run_id: str) -> dict[str, int]:
@@ -72,7 +71,7 @@ def test_the_events(stage: Stage) -> None:
     """The topic takes what the schema says, from the factory as the bridge spells it, for every status."""
     run = stage.start(10, "Succeeded")
     told(stage, run.run_id, "InProgress")
-    stage.end(run)
+    stage.finish(run)
     told(stage, run.run_id, "Succeeded")
     found = events(stage, run.run_id)
     assert {"Queued", "InProgress", "Succeeded"} == {event["data"]["status"] for event in found}
@@ -85,9 +84,9 @@ def test_the_events(stage: Stage) -> None:
 def test_no_parameter_leaves_the_hub(stage: Stage) -> None:
     """S34: parameters and messages, in clear text in the hub, are in no event, no log and no answer."""
     run = stage.start(11, "Failed")
-    stage.end(run)
+    stage.finish(run)
     told(stage, run.run_id, "Failed")
-    eventually(lambda: run.task.question and run.task.question.answered, within=PATIENCE)
+    eventually(lambda: run.waiting.told, within=PATIENCE)
     hub = b"".join(path.read_bytes() for path in (stage.azure.state / "functions").glob("event_hubs.sqlite3*"))
     assert scenario.PARAMETER_CANARY.encode() in hub
     seen = [json.dumps(stage.published()), stage.logs(), json.dumps(stage.call("GET", "/events").json())]

@@ -2,7 +2,6 @@
 
 import json
 import re
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,6 @@ import pytest
 
 from bridge import events
 from bridge.model import FactoryId, RunEvent, RunStatus
-from local.adf.factory import Factory
-from local.adf.pipeline import parse_pipeline
-from local.adf.run import PipelineRun
-from local.adf.run_events import run_event as local_event
-from local.adf.status import Status
 from tests.component.hosted_bridge import run_event as hosted_event
 from tests.fakes.json_schema import problems
 from tests.fakes.samples import KEY, cloud_event
@@ -32,12 +26,6 @@ EVENT: dict[str, Any] = json.loads(EXAMPLES["succeeded"])
 def with_data(**changes: Any) -> dict[str, Any]:
     """The example with other data."""
     return {**EVENT, "data": {**EVENT["data"], **changes}}
-
-
-def a_local_run(status: Status) -> PipelineRun:
-    """A run of the local Data Factory."""
-    pipeline = parse_pipeline({"name": "held", "properties": {"activities": []}})
-    return PipelineRun(Factory.from_id(EVENT["source"]), pipeline, {}, status=status)
 
 
 @pytest.mark.parametrize("text", [*EXAMPLES.values(), *ON_THE_PAGE])
@@ -65,12 +53,6 @@ def test_the_events_of_the_tests_fit(status: RunStatus) -> None:
     """The events that other tests deliver are events as the schema has them."""
     assert [] == problems(cloud_event(KEY, status), SCHEMA)
     assert [] == problems(hosted_event(KEY.run_id, status), SCHEMA)
-
-
-@pytest.mark.parametrize("status", [status for status in Status if status != "Queued"])
-def test_the_events_of_the_local_data_factory_fit(status: Status) -> None:
-    """What the local Data Factory publishes is an event as the schema has it."""
-    assert [] == problems(local_event(a_local_run(status), datetime.now(UTC)), SCHEMA)
 
 
 def test_extension_attributes_are_allowed() -> None:
@@ -129,7 +111,7 @@ def test_the_page_names_every_field() -> None:
     assert [] == [name for name in named if f"`{name}`" not in PAGE]
 
 
-@pytest.mark.parametrize("name", ["contract.md", "wrap.md"])
+@pytest.mark.parametrize("name", ["contract.md", "events.md", "wrap.md"])
 def test_the_pages_link_what_exists(name: str) -> None:
     """Every relative link of the pages leads to a file."""
     page = (ROOT / "docs" / name).read_text(encoding="utf-8")
