@@ -3,7 +3,7 @@ keys made for this start.
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -54,13 +54,17 @@ class LocalAzure:
         airflow: Mapping[str, AirflowTarget] | None = None,
         settings: Mapping[str, str] | None = None,
         app: Path = APP,
+        event_grid: Sequence[str] = (),
     ) -> None:
-        """Describe it. `settings` are further app settings of the bridge. Nothing is started yet."""
+        """Describe it. `settings` are further app settings of the bridge, `event_grid` further arguments of the local
+        Event Grid. Nothing is started yet.
+        """
         self.pipelines = pipelines.resolve()
         self.state = state.resolve()
         self.airflow = dict(airflow or {})
         self.settings = dict(settings or {})
         self.app = app.resolve()
+        self._event_grid_options = tuple(event_grid)
         self.function_key, self.event_grid_key, self.master_key = (secrets.token_hex(24) for _ in range(3))
         self.topic_key = secrets.token_hex(24)
         self.adf_token = secrets.token_hex(24)
@@ -124,7 +128,9 @@ class LocalAzure:
 
     def _start_services(self) -> None:
         self._start(
-            "event_grid", "--state", str(self.state / "event_grid"), "--topic", _TOPIC, "--topic-key", self.topic_key
+            "event_grid",
+            *("--state", str(self.state / "event_grid"), "--topic", _TOPIC, "--topic-key", self.topic_key),
+            *self._event_grid_options,
         )
         self._start(
             "adf",

@@ -34,7 +34,7 @@ from tests.simulate.timeline import Timeline, Violation
 TRIES: Final = 4
 CANCELLING: Final = 0.6  # how many waits have their run cancelled when nobody waits
 PATIENCE: Final = 150.0
-_MEDDLING: Final = (*("clear",) * 3, *("mark",) * 5, *("answer",) * 3, "remove", *("withdraw",) * 2)
+_MEDDLING: Final = (*("clear",) * 3, *("mark",) * 5, *("answer",) * 3, "remove", *("withdraw",) * 3)
 _AGAIN: Final = (StoreUnavailable, RequestInFlight, AdfThrottled, AdfUnavailable)
 
 
