@@ -419,7 +419,7 @@ def test_every_deadline(state: WaitState, on_abandon: OnAbandon) -> None:
             assert (WaitState.DUE, NOW, Outcome.EXPIRED, wait.token, on_abandon is OnAbandon.CANCEL) == told
         else:
             closed = WaitState.EXPIRED if state is WaitState.DUE else WaitState.INLINE
-            due = NOW if cancels and state is WaitState.DUE else None
+            due = NOW if cancels else None
             assert (closed, due, wait.completion) == (after.state, after.due_at, after.completion)
 
 
@@ -815,3 +815,15 @@ def test_every_answer_to_a_cancel(kind: Accepted | NotRunning | RefusalKind) -> 
             assert asked is None or after.due_at >= NOW + asked
         else:
             assert (AHEAD if state is WaitState.DUE else None) == after.due_at
+
+
+@pytest.mark.parametrize("state", [WaitState.DUE, WaitState.INLINE])
+def test_what_is_to_be_cancelled_stays_due(state: WaitState) -> None:
+    """A wait whose run is to be cancelled is attended to until that is done, however it closes meanwhile."""
+    wait = a_due_wait(state=state, cancels=True, due_at=NOW, deadline=NOW - 9 * HOUR)
+    closed = [
+        decide.expire(wait, None, NOW),
+        decide.withdraw(wait, NOW),
+        *(decide.on_task(wait, TaskView(name, 1, "ti-1"), NOW, RULES, 0.5).wait for name in OVER),
+    ]
+    assert [] == [one for one in closed if one is not None and (one.cancels, one.due_at) != (True, NOW)]
