@@ -61,9 +61,10 @@ class LocalAzure:
         app: Path = APP,
         diagnostics: bool = False,
         adf: Sequence[str] = (),
+        event_grid: Sequence[str] = (),
     ) -> None:
-        """Describe it. `settings` are further app settings of the bridge, `adf` further arguments of the local Data
-        Factory. Nothing is started yet.
+        """Describe it. `settings` are further app settings of the bridge, `adf` and `event_grid` further arguments of
+        the local Data Factory and Event Grid. Nothing is started yet.
 
         Run events come from the pipelines' wrappers, which `bridge wrap` puts into the factory; with `diagnostics`,
         from diagnostic records, by an event hub and the bridge's relay.
@@ -75,6 +76,7 @@ class LocalAzure:
         self.app = app.resolve()
         self.diagnostics = diagnostics
         self._adf_options = tuple(adf)
+        self._event_grid_options = tuple(event_grid)
         self.function_key, self.event_grid_key, self.master_key = (secrets.token_hex(24) for _ in range(3))
         self.topic_key, self.topic_token = secrets.token_hex(24), secrets.token_hex(24)
         self.adf_token = secrets.token_hex(24)
@@ -145,6 +147,7 @@ class LocalAzure:
             "event_grid",
             *("--state", str(self.state / "event_grid"), "--topic", _TOPIC, "--topic-key", self.topic_key),
             *("--topic-token", self.topic_token),
+            *self._event_grid_options,
         )
         self._start(
             "adf",

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final, TypeGuard
 
 from bridge import policy
+from bridge.decide.readings import once_closed
 from bridge.model import (
     Outcome,
     Wait,
@@ -189,6 +190,5 @@ def _missing(wait: Wait, now: datetime) -> Wait:
 def _close(wait: Wait, state: WaitState, now: datetime, detail: str) -> Wait:
     """Return the wait in a final state; one that was answered inline stays so unless it had to be delivered."""
     if wait.state is WaitState.INLINE and state is not WaitState.DELIVERED:
-        return replace(wait, due_at=None)
-    # A run that is to be cancelled still is attended to until that is done.
-    return replace(wait.told(now, state.value, detail), state=state, due_at=now if wait.cancels else None)
+        return replace(wait, due_at=once_closed(wait, now))
+    return replace(wait.told(now, state.value, detail), state=state, due_at=once_closed(wait, now))

@@ -142,6 +142,11 @@ def expire(wait: Wait, run: Run | None, now: datetime) -> Wait:
         cancels = wait.on_abandon is OnAbandon.CANCEL
         return replace(become_due(wait, _completion(wait.token, known, Outcome.EXPIRED, message), now), cancels=cancels)
     if wait.state is WaitState.INLINE:
-        return replace(wait, due_at=None)
+        return replace(wait, due_at=once_closed(wait, now))
     told = wait.told(now, "expired", "the completion could not be delivered in time")
-    return replace(told, state=WaitState.EXPIRED, due_at=now if wait.cancels else None)
+    return replace(told, state=WaitState.EXPIRED, due_at=once_closed(wait, now))
+
+
+def once_closed(wait: Wait, now: datetime) -> datetime | None:
+    """Return when a wait that is over is looked at again: at once if its run is to be cancelled still, else never."""
+    return now if wait.cancels else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bridge import policy
-from bridge.decide.readings import become_due, completion_of
+from bridge.decide.readings import become_due, completion_of, once_closed
 from bridge.errors import (
     FieldError,
     InvalidFields,
@@ -116,4 +116,5 @@ def withdraw(wait: Wait, now: datetime) -> Wait | None:
     """Return the wait as withdrawn, or None when it is over anyway."""
     if wait.state.is_final:
         return None
-    return replace(wait.told(now, "withdrawn", "the caller stopped waiting"), state=WaitState.WITHDRAWN, due_at=None)
+    told = wait.told(now, "withdrawn", "the caller stopped waiting")
+    return replace(told, state=WaitState.WITHDRAWN, due_at=once_closed(wait, now))

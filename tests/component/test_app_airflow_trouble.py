@@ -205,6 +205,26 @@ def test_failing_target_does_not_hold_up_others(bridge: Bridge) -> None:
     assert 1 == len(broken.patches)
 
 
+def test_slow_target_does_not_hold_up_others(bridge: Bridge) -> None:
+    """S42: events for a target that does not answer leave threads free: while they wait, another's task is resumed."""
+    slow, quick = bridge.fresh_airflow(), bridge.fresh_airflow()
+    answer = threading.Event()
+    slow.trouble("GET", DETAILS, until=answer, times=1_000)
+    parked = [bridge.parked(slow, task_id=f"copy_{number}") for number in range(20)]
+    task, _, quick_run = bridge.parked(quick)
+    runs = [run_id for _, _, run_id in parked]
+    for run_id in (*runs, quick_run):
+        bridge.end_run(run_id)
+    for run_id in runs:
+        threading.Thread(target=bridge.deliver, args=(run_event(run_id),)).start()
+    eventually(lambda: slow.looks and all("getRun" in bridge.calls(run_id) for run_id in runs))
+    bridge.deliver(run_event(quick_run))
+    assert ("scheduled", 0) == (task.state, slow.given_up)
+    answer.set()
+    for _, token, _ in parked:
+        bridge.until(token, "delivered")
+
+
 def test_unknown_task(bridge: Bridge, airflow: FakeAirflow) -> None:
     """S10: a task that Airflow does not know (yet) is asked for again, and not given up at once."""
     _, token, run_id = bridge.parked(airflow)

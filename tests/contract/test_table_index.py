@@ -220,6 +220,22 @@ def test_a_hint_that_its_row_denies_goes(make_table_store: MakeTableStore, table
     assert 0 == read_all()
 
 
+def test_a_wait_that_was_registered_at_the_second_attempt_is_listed_once(
+    make_table_store: MakeTableStore, table: TableClient
+) -> None:
+    """S23: a place in the list of all waits that an attempt to register left behind shows nothing, and is removed."""
+    times, now = moments()
+    with pytest.raises(Crash):
+        make_table_store(reach=DyingAt(HINT_WRITTEN, HINTS_OF_A_WAIT), now=now).put(None, [a_wait()])
+    store = make_table_store(now=now)
+    _, (wait,) = store.put(None, [a_wait(registered_at=START + MINUTE)])
+    assert 2 == len(rows(table, keys.AGES))
+    assert [wait] == list(store.waits(WaitFilter(), limit=9, cursor=None)[0])
+    times.append(START + HOUR)
+    assert [wait] == list(store.waits(WaitFilter(), limit=9, cursor=None)[0])
+    assert 1 == len(rows(table, keys.AGES))
+
+
 def test_hints_that_are_denied_hide_nothing(make_table_store: MakeTableStore) -> None:
     """More hints than a page holds, left by processes that died, do not keep what is really due from being found."""
     for nonce in range(6):

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from inspect import isgenerator
+from pathlib import PurePath
+from typing import Any, Final, TypeVar
 
 from bridge import config, decide, http_api, service
 from bridge.app import App, Ticked
-from bridge.commands import Point
+from bridge.commands import Command, Effect, Point, UseCase, do
 from bridge.executor import Executor, Sleepers, World
 from bridge.http_api import Request, Response
 from bridge.model import RunKey, TaskRef, Verdict, Wait, WaitRequest
@@ -33,42 +38,135 @@ ENVIRONMENT: Final = {
 }
 TICK: Final = timedelta(seconds=15)
 
+R = TypeVar("R")
+# Opens the store anew, as a new process does; it tells the first of the two when it has got to one of its own points.
+OpenStore = Callable[[Callable[[str], None], Callable[[], datetime]], Store]
+
 
 class Crash(BaseException):
     """The process died. No `except Exception` sees it."""
 
 
-class Bench:
-    """A bridge to try things on. `settings` are added to those that every test has."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a process can die: after an effect of the use case that is under way, or inside the store's part in it.
 
-    def __init__(self, store: Store | None = None, **settings: str) -> None:
+    `path` are the functions of the use case (`module.name`), the outermost first; at `line` the last one is.
+    """
+
+    path: tuple[str, ...]
+    line: int
+    point: Point | None
+    within: str = ""
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        where = " > ".join(self.path) or "upkeep"
+        return f"{where}:{self.line} {self.point or ''} {self.within}".rstrip()
+
+
+class _MortalStore(FaultyStore):
+    """A store that a process that has died reaches no more. `repaired` counts the rows that had to be written anew."""
+
+    def __init__(self, inner: Store, is_dead: Callable[[], bool]) -> None:
+        super().__init__(inner)
+        self._is_dead = is_dead
+        self.repaired = 0
+
+    def repair(self, *, limit: int = 1_000) -> int:
+        """See the store around which this is."""
+        rows = super().repair(limit=limit)
+        self.repaired += rows
+        return rows
+
+    def _reach(self, call: str) -> Store:
+        if self._is_dead():
+            raise Crash(call)
+        return super()._reach(call)
+
+
+class _MortalExecutor(Executor):
+    """An executor that says what it is about to do, and does nothing once its process has died."""
+
+    def __init__(self, bench: Bench, world: World, log: Log) -> None:
+        super().__init__(world, sleepers=Sleepers(4), reach=bench.reached, tell=log.story)
+        self._bench = bench
+
+    def run(self, use_case: UseCase[R]) -> R:
+        """Run a use case."""
+        with self._bench.under_way(use_case):
+            return super().run(use_case)
+
+    def perform(self, command: Command[Any]) -> object:
+        """Perform a command."""
+        self._bench.begins(command)
+        return super().perform(command)
+
+
+class Bench:
+    """A bridge to try things on. `settings` are added to those that every test has; an empty one takes it away.
+
+    With `stores`, each process opens the store anew.
+    """
+
+    def __init__(self, store: Store | None = None, *, stores: OpenStore | None = None, **settings: str) -> None:
         self.clock = VirtualClock()
-        self.store = FaultyStore(store if store is not None else MemoryStore())
+        self.places: list[Place] = []
+        self._crash_at: int | None = None
+        self._dead = False
+        self._doing = threading.local()
+        self._stores = stores
+        self.store = _MortalStore(store or self._open_store(), lambda: self._dead)
         self.adf = FakeAdf(self.clock)
         self.airflow = FakeAirflow(self.clock)
-        self.config = config.load({**ENVIRONMENT, **settings})
-        self.points: list[Point] = []
-        self._crash_at: int | None = None
+        environment = {**ENVIRONMENT, **settings}
+        self.config = config.load({name: value for name, value in environment.items() if value})
         self.app = self._new_app()
 
     # --- the process ---
 
+    def _open_store(self) -> Store:
+        return self._stores(self.reached_within, self.clock.now) if self._stores is not None else MemoryStore()
+
     def _new_app(self) -> App:
         world = World(self.clock, ScriptedRandom(), self.store, self.adf, self.airflow)
         log = Log(self.config.secrets())
-        executor = Executor(world, sleepers=Sleepers(4), reach=self._reach, tell=log.story)
         # One thread: one thing happens after the other, so that a crash can be put anywhere.
-        return App(self.config, world, executor, log, threads=1)
+        return App(self.config, world, _MortalExecutor(self, world, log), log, threads=1)
 
-    def _reach(self, point: Point) -> None:
-        self.points.append(point)
-        if self._crash_at is not None and len(self.points) > self._crash_at:
-            self._crash_at = None
-            raise Crash(point)
+    @contextmanager
+    def under_way(self, use_case: UseCase[Any]) -> Iterator[None]:
+        """Know which use case a thread runs."""
+        outer, self._doing.use_case = getattr(self._doing, "use_case", None), use_case
+        try:
+            yield
+        finally:
+            self._doing.use_case = outer
+
+    def begins(self, command: Command[Any]) -> None:
+        """Know what a thread is about to do; a process that has died does nothing."""
+        if self._dead:
+            raise Crash(command)
+        self._doing.point = command.point if isinstance(command, Effect) else None
+
+    def reached(self, point: Point) -> None:
+        """An effect is done."""
+        self._pass(point, "")
+
+    def reached_within(self, point: str) -> None:
+        """The store has got to a point of its own."""
+        self._pass(getattr(self._doing, "point", None), point)
+
+    def _pass(self, point: Point | None, within: str) -> None:
+        path, line = _path(getattr(self._doing, "use_case", None))
+        self.places.append(Place(path, line, point if path else None, within))
+        if self._crash_at is not None and len(self.places) > self._crash_at:
+            self._crash_at, self._dead = None, True
+            raise Crash(self.places[-1])
 
     def crash_at(self, nth: int) -> None:
-        """Have the process die right after its nth effect from now on (0: the next)."""
-        self._crash_at = len(self.points) + nth
+        """Have the process die at the nth place that it comes to from now on (0: the next)."""
+        self._crash_at = len(self.places) + nth
 
     def another(self) -> App:
         """Return another instance of the bridge on the same store."""
@@ -76,7 +174,9 @@ class Bench:
 
     def restart(self) -> None:
         """Start a new process on the same store."""
-        self._crash_at = None
+        self._crash_at, self._dead = None, False
+        if self._stores is not None:
+            self.store.inner = self._open_store()
         self.app = self._new_app()
 
     def surviving(self, act: Callable[[], object]) -> bool:
@@ -143,3 +243,14 @@ class Bench:
         due_at = self.wait(task).due_at
         assert due_at is not None
         return due_at
+
+
+def _path(use_case: object) -> tuple[tuple[str, ...], int]:
+    """Return the functions that a use case is in, the outermost first, and the line that the last of them is at."""
+    frames = []
+    while isgenerator(use_case):
+        if use_case.gi_frame is not None and use_case.gi_code is not do.__code__:
+            module = PurePath(use_case.gi_code.co_filename).stem
+            frames.append((f"{module}.{use_case.gi_code.co_name}", use_case.gi_frame.f_lineno))
+        use_case = use_case.gi_yieldfrom
+    return tuple(name for name, _ in frames), frames[-1][1] if frames else 0

@@ -21,6 +21,7 @@ from tests.fakes_http.airflow_task import AirflowTask
 
 USER = "adf-bridge"
 _API = "/api/v2"
+_LOOK_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Trouble:
     """What happens to the next `times` requests with this method and this text in the decoded path.
 
     `meanwhile` is done first. Then the request takes effect, if `applied`, and is answered by `status` (or as usual,
-    without one), or the connection is cut.
+    without one), or the connection is cut; not before `until` is set, if there is one.
     """
 
     method: str
@@ -56,6 +57,7 @@ class Trouble:
     cut: bool = False
     times: int = 1
     meanwhile: Callable[[], None] | None = None
+    until: threading.Event | None = None
 
 
 _NO_TROUBLE = Trouble("", "")
@@ -71,7 +73,7 @@ class FakeAirflow:
     """One deployment. `role` is `user`, who may answer tasks, or `viewer`, who may look.
 
     `on_arrival` is called with each request before it takes effect, `on_effect` with it and its status after that,
-    while its answer is still withheld.
+    while its answer is still withheld. `given_up` counts the callers that went before they were answered.
     """
 
     def __init__(self, name: str, password: str) -> None:
@@ -80,6 +82,7 @@ class FakeAirflow:
         self.role = "user"
         self.url = ""
         self.requests: list[Seen] = []
+        self.given_up = 0
         self.tokens: set[str] = set()
         self.lock = threading.RLock()
         self.on_arrival: Callable[[Seen], None] = lambda _: None
@@ -150,11 +153,21 @@ class FakeAirflow:
             usual = self._answer(seen) if trouble.applied or (trouble.status is None and not trouble.cut) else None
         if usual is not None:
             self.on_effect(seen, usual[0])
+        if trouble.until is not None:
+            await self._withhold(request, trouble.until)
         if trouble.cut and request.transport is not None:
             request.transport.abort()
         if trouble.status is not None:
             return _json(trouble.status, trouble.body, trouble.headers)
         return _json(*(usual or (500, None)))
+
+    async def _withhold(self, request: web.BaseRequest, until: threading.Event) -> None:
+        """Keep a caller waiting, until it goes at the longest."""
+        while not until.is_set():
+            if request.transport is None:
+                self.given_up += 1
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def _next_trouble(self, seen: Seen) -> Trouble | None:
         for trouble in self._troubles:

@@ -1,134 +1,48 @@
-"""A process that dies between any two effects: after a restart, the same end."""
+"""A process that dies between any two effects: after a restart, the same end. Here on the store in memory.
 
-from collections.abc import Callable
-from datetime import timedelta
-from typing import Final
+The same stories are told on the real stores by `tests/contract/test_crash_matrix.py`.
+"""
 
 import pytest
 
-from bridge import service
 from bridge.commands import Point
-from bridge.errors import Problem
-from bridge.model import RunKey, RunStatus, Sweep, WaitState
-from bridge.ports import Refusal, RefusalKind
-from tests.fakes.adf import Lost
-from tests.fakes.bench import Bench
-from tests.fakes.samples import DEADLINE, FACTORY, KEY, MINUTE, TASK
-
-HOUR = timedelta(hours=1)
-FIRST = RunKey(FACTORY, "run-1")
-UNAVAILABLE = Refusal(RefusalKind.UNAVAILABLE, "Airflow answered 502")
+from tests.fakes.bench import OpenStore
+from tests.fakes.store import MemoryStore
+from tests.fakes.stories import STORIES, Death, Story, deaths, misfits, play
+from tests.fakes.ways import untold
 
 
-def waiting() -> Bench:
-    """Return a bridge with a task that has been parked for long and waits for a run."""
-    bench = Bench()
-    bench.adf.begin(KEY)
-    bench.airflow.run(TASK)
-    bench.register()
-    bench.airflow.park(TASK)
-    bench.clock.advance(HOUR)
-    return bench
+def memory() -> OpenStore:
+    """Return what opens a store that outlives its process."""
+    store = MemoryStore()
+    return lambda reach, now: store
 
 
-def fails(bench: Bench) -> None:
-    """The run fails, and its event arrives."""
-    bench.adf.end(KEY, RunStatus.FAILED)
-    bench.event("Failed")
-
-
-def fails_in_trouble(bench: Bench) -> None:
-    """The run fails while Airflow is in trouble and loses an answer; the timer goes on."""
-    bench.adf.end(KEY, RunStatus.FAILED)
-    bench.airflow.read_script += [UNAVAILABLE] * 3
-    bench.airflow.patch_script.append(Lost(UNAVAILABLE))
-    bench.event("Failed")
-    bench.pass_time(2 * MINUTE)
-
-
-def ends_unnoticed(bench: Bench) -> None:
-    """No event arrives; the timer finds the run's end at the deadline."""
-    bench.adf.end(KEY, RunStatus.SUCCEEDED)
-    bench.clock.sleep_until(DEADLINE)
-    bench.tick()
-
-
-def is_swept(bench: Bench) -> None:
-    """No event arrives; the next sweep finds the run's end."""
-    bench.store.inner.save_sweep(Sweep(FACTORY, covered_until=bench.clock.now()))
-    bench.adf.end(KEY, RunStatus.SUCCEEDED)
-    bench.clock.advance(MINUTE)
-    bench.tick()
-
-
-def never_ends(bench: Bench) -> None:
-    """The deadline passes."""
-    bench.clock.sleep_until(DEADLINE)
-    bench.tick()
-
-
-OUTCOMES: Final = {
-    "fails": "Failed",
-    "fails_in_trouble": "Failed",
-    "ends_unnoticed": "Succeeded",
-    "is_swept": "Succeeded",
-    "never_ends": "Expired",
-}
-STORIES: Final[tuple[Callable[[Bench], None], ...]] = (
-    fails,
-    fails_in_trouble,
-    ends_unnoticed,
-    is_swept,
-    never_ends,
-)
-
-
-def effects(story: Callable[[Bench], None]) -> list[Point]:
-    """Return the effects of a story, in order."""
-    bench = waiting()
-    before = len(bench.points)
-    story(bench)
-    return bench.points[before:]
-
-
+PLACES = {story.name: play(story, memory()).passed for story in STORIES}
 CASES = [
-    pytest.param(story, nth, id=f"{story.__name__}-{nth}-{point}")
+    pytest.param(
+        story, death, id=f"{story.name}-{death.nth}-{place.point}{'-tried again' if death.tried_again else ''}"
+    )
     for story in STORIES
-    for nth, point in enumerate(effects(story))
+    for death in deaths(story, len(PLACES[story.name]))
+    for place in [PLACES[story.name][death.nth]]
 ]
 
 
-@pytest.mark.parametrize("redelivered", [True, False])
-@pytest.mark.parametrize(("story", "nth"), CASES)
-def test_dying_at_any_effect(story: Callable[[Bench], None], nth: int, redelivered: bool) -> None:
-    """S24: whatever the effect after which the process dies, the task is resumed once, with the right outcome."""
-    bench = waiting()
-    bench.crash_at(nth)
-    lived = bench.surviving(lambda: story(bench))
-    assert not lived
-    if redelivered and story in (fails, fails_in_trouble):
-        bench.clock.advance(timedelta(seconds=10))
-        bench.event("Failed")
-    bench.pass_time(20 * MINUTE)
-    outcome = OUTCOMES[story.__name__]
-    assert ({"ti-1": 1}, [outcome]) == (bench.airflow.resumed, [c.status for c in bench.airflow.told["ti-1"]])
-    assert WaitState.DELIVERED is bench.wait().state
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
+def test_living(story: Story) -> None:
+    """A story in which nobody dies ends as it should."""
+    assert [] == misfits(story, play(story, memory()))
 
 
-def starts(bench: Bench) -> None:
-    """A run is started, once more after a refusal."""
-    bench.adf.create_script.append(Refusal(RefusalKind.INVALID, "no"))
-    for _ in range(2):
-        try:
-            bench.start()
-        except Problem:
-            continue
-    bench.app.run(service.withdraw(TASK.token))
+@pytest.mark.parametrize(("story", "death"), CASES)
+def test_dying_at_any_effect(story: Story, death: Death) -> None:
+    """S24: whatever the effect after which the process dies, the end is the same, and nothing happens twice."""
+    stage = play(story, memory(), death)
+    assert [] == misfits(story, stage, death)
 
 
-def test_every_point_is_tried() -> None:
-    """S24: there is no point at which a process can die that these tests do not try."""
-    bench = Bench()
-    starts(bench)
-    tried = {*bench.points, *(point for story in STORIES for point in effects(story))}
-    assert set(Point) == tried
+def test_every_way_is_tried() -> None:
+    """S24: there is no use case, and no way in it to an effect, that these stories do not try."""
+    places = [place for passed in PLACES.values() for place in passed]
+    assert ([], set(Point)) == (untold(places), {place.point for place in places} - {None})

@@ -1,0 +1,568 @@
+"""Stories of a bridge whose process may die anywhere in them, and how the world goes on after that.
+
+Every use case of `bridge.service` has a story for each way to each of its effects; `tests.fakes.ways` knows which there
+are, so a new effect demands a story. To add one, add it to `STORIES`; nothing else has to be told.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum, auto
+from typing import Any, Final
+from unittest.mock import patch
+
+from bridge import policy, service
+from bridge.commands import Point
+from bridge.model import OnAbandon, RunKey, RunStatus, StartRequest, StartState, WaitState
+from bridge.ports import Refusal, RefusalKind, WaitFilter
+from tests.fakes.adf import Lost
+from tests.fakes.bench import OpenStore, Place
+from tests.fakes.samples import (
+    DEADLINE,
+    FACTORY,
+    KEY,
+    MINUTE,
+    SECOND,
+    STRANGE_ARM_ID,
+    TASK,
+    a_task,
+    a_trigger,
+    a_wait,
+    cloud_event,
+)
+from tests.fakes.stage import FACTORY_PAUSE, HOUR, TARGET_PAUSE, Stage
+
+OTHER_TASK: Final = a_task(map_index=1, task_instance_id="ti-2")
+UNAVAILABLE: Final = Refusal(RefusalKind.UNAVAILABLE, "answered 502")
+THROTTLED: Final = Refusal(RefusalKind.THROTTLED, "answered 429", 30 * SECOND)
+INVALID: Final = Refusal(RefusalKind.INVALID, "answered 400")
+
+
+# --- what is told -----------------------------------------------------------------------------------------------------
+
+
+Happening = Callable[[Stage], object]
+
+
+class Again(Enum):
+    """Who does a thing once more when no answer came."""
+
+    TIMER = auto()  # the bridge itself
+    EVENT_GRID = auto()
+    CALLER = auto()
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a story ends: what parked tasks were told, the wait, how many runs were started and cancelled.
+
+    `heard` is the caller's last answer. Nothing may be left to do at the end.
+    """
+
+    told: tuple[str, ...] = ()
+    wait: WaitState | None = None
+    runs: int = 0
+    cancelled: int = 0
+    heard: str = ""
+
+
+@dataclass(frozen=True)
+class Story:
+    """What was before, what happens, and how it ends, also when a process dies in it.
+
+    `after` holds the endings that are others because the process died right after that effect; `or_else` is one that
+    is as good, wherever it died.
+    """
+
+    name: str
+    given: Happening
+    happens: Happening
+    ending: Ending
+    again: Again = Again.TIMER
+    later: Happening = Stage.all_ends
+    after: Mapping[Point, Ending] = field(default_factory=dict)
+    or_else: Ending | None = None
+
+    @property
+    def worlds(self) -> tuple[bool, ...]:
+        """Whether somebody else tries again when the process has died: what there is to be tried."""
+        return (False,) if self.again is Again.TIMER else (True, False)
+
+
+@dataclass(frozen=True)
+class Death:
+    """The process dies at the nth place in what happens; then somebody else tries again, or nobody does."""
+
+    nth: int
+    tried_again: bool = False
+
+
+def deaths(story: Story, places: int) -> list[Death]:
+    """Return all the ways to die in a story."""
+    return [Death(nth, tried_again) for nth in range(places) for tried_again in story.worlds]
+
+
+def play(story: Story, stores: OpenStore | None = None, death: Death | None = None) -> Stage:
+    """Play a story to its end."""
+    stage = Stage(stores)
+    story.given(stage)
+    before = len(stage.places)
+    if death is None:
+        story.happens(stage)
+        stage.passed = stage.places[before:]
+    else:
+        stage.crash_at(death.nth)
+        lived = stage.surviving(lambda: story.happens(stage))
+        assert not lived, f"there is no place {death.nth} in {story.name}"
+        stage.passed = stage.places[before:]
+        stage.clock.advance(10 * SECOND)
+        if death.tried_again:
+            story.happens(stage)
+        elif story.again is Again.CALLER:
+            stage.gives_up()
+    story.later(stage)
+    stage.rest()
+    return stage
+
+
+def misfits(story: Story, stage: Stage, death: Death | None = None) -> list[str]:
+    """Return what is not as it should be at the end of a story."""
+    found = [f"left over: {what}" for what in leftovers(stage)]
+    told = [one.status.value for each in stage.airflow.told.values() for one in each]
+    wait = stage.store.inner.find_wait(TASK.token)
+    runs = sum(key.run_id.startswith("run-") for key in stage.adf.runs)
+    cancelled = sum(run.status is RunStatus.CANCELLED for run in stage.adf.runs.values())
+    ending = Ending(tuple(told), wait.state if wait is not None else None, runs, cancelled, stage.heard)
+    if not _is_right(story, ending, stage.passed[-1], death):
+        found.append(f"{ending}, and not {story.ending}")
+    return found
+
+
+def _is_right(story: Story, ending: Ending, last: Place, death: Death | None) -> bool:
+    if death is None:
+        return ending == story.ending
+    if story.again is Again.CALLER and not death.tried_again:
+        # Nobody knows what became of the request, and nobody waits. All that counts is that there is an end.
+        return not ending.told and ending.runs <= 1
+    if last.point is not None and last.point in story.after:
+        return ending == story.after[last.point]
+    return ending in (story.ending, story.or_else)
+
+
+def leftovers(stage: Stage) -> Iterator[str]:
+    """Say what is still to be done, or was done badly, though all is over."""
+    store = stage.store.inner
+    far = stage.clock.now() + timedelta(days=400)
+    for key in stage.adf.runs:
+        store.find_runs(key.run_id)
+    yield from (f"due: {one}" for one in store.due(TASK.target, before=far, limit=9))
+    yield from (f"open: {one}" for one in store.open_waits(FACTORY, limit=9))
+    waits, _ = store.waits(WaitFilter(), limit=9, cursor=None)
+    yield from (f"a wait: {one}" for one in waits if not one.state.is_final or one.due_at or one.cancels)
+    yield from (f"resumed before it had parked: {one}" for one in stage.airflow.too_early)
+    if repaired := stage.store.repaired + store.repair():
+        yield f"{repaired} rows had to be repaired"
+
+
+# --- the stories ------------------------------------------------------------------------------------------------------
+
+DELIVERED: Final = WaitState.DELIVERED
+
+
+def told(outcome: str, **more: Any) -> Ending:
+    """The task is told once, and the wait is delivered."""
+    return Ending((outcome,), DELIVERED, **more)
+
+
+# --- an event arrives
+
+
+def has_failed(stage: Stage) -> None:
+    """A task has waited for long for a run that has just failed."""
+    stage.has_waited()
+    stage.run_fails()
+
+
+def two_wait(stage: Stage) -> None:
+    """Two tasks have waited for long for a run that has just failed."""
+    has_failed(stage)
+    stage.airflow.run(OTHER_TASK)
+    stage.store.inner.put(None, [a_wait(OTHER_TASK, due_at=DEADLINE)])
+    stage.airflow.park(OTHER_TASK)
+    stage.clock.advance(MINUTE)
+    stage.was_swept()
+
+
+def has_failed_early(stage: Stage) -> None:
+    """The run has failed before its task has parked."""
+    stage.adf.begin(KEY)
+    stage.airflow.run(TASK)
+    stage.register()
+    stage.was_swept()
+    stage.run_fails()
+    stage.clock.advance(2 * SECOND)
+    stage.clock.after(2.5 * SECOND, lambda: stage.airflow.park(TASK))
+
+
+def has_failed_unasked(stage: Stage) -> None:
+    """ADF asks to wait before it says that the run has failed."""
+    has_failed(stage)
+    stage.adf.read_script.append(THROTTLED)
+
+
+def has_failed_factory_paused(stage: Stage) -> None:
+    """The factory is paused, and its probe has come."""
+    has_failed(stage)
+    stage.is_paused(FACTORY_PAUSE)
+
+
+def has_failed_target_paused(stage: Stage) -> None:
+    """The target is paused, and its probe has come."""
+    has_failed(stage)
+    stage.is_paused(TARGET_PAUSE)
+
+
+def has_failed_in_trouble(stage: Stage) -> None:
+    """Airflow is in trouble: it fails three times, and then loses its answer."""
+    has_failed(stage)
+    stage.airflow.read_script += [UNAVAILABLE] * 3
+    stage.airflow.patch_script.append(Lost(UNAVAILABLE))
+
+
+def an_event_arrives(stage: Stage) -> None:
+    """Event Grid delivers the event."""
+    stage.event("Failed")
+
+
+def ended_unheard_of(stage: Stage) -> None:
+    """A run has ended that nobody waits for yet."""
+    stage.adf.begin(KEY)
+    stage.run_fails()
+
+
+def events_arrive(stage: Stage) -> None:
+    """Event Grid delivers several at once: one that is none, one of a factory that is not allowed, and a good one."""
+    strange = cloud_event(KEY, "Failed", source=STRANGE_ARM_ID)
+    stage.app.receive(json.dumps([{"specversion": "1.0"}, strange, cloud_event(KEY, "Failed")]))
+
+
+# --- the timer fires
+
+
+def at_its_deadline(stage: Stage) -> None:
+    """A task waits for a run that never ends."""
+    stage.has_waited(until=DEADLINE)
+
+
+def long_after_its_deadline(stage: Stage) -> None:
+    """What the task is to be told could not be delivered: Airflow was out of reach ever since."""
+    has_failed(stage)
+    stage.airflow.down[TASK.target] = UNAVAILABLE
+    stage.event("Failed")
+    stage.clock.sleep_until(DEADLINE + policy.DELIVERY_GRACE)
+
+
+def due_with_the_target_paused(stage: Stage) -> None:
+    """A completion is due, the target is paused, and its probe has come."""
+    has_failed(stage)
+    stage.is_paused(TARGET_PAUSE, pause=MINUTE)
+    stage.event("Failed")
+    stage.clock.advance(MINUTE)
+    stage.was_swept()
+
+
+def parked_though_it_was_answered(stage: Stage) -> None:
+    """A run had ended when its wait was registered, and the answer was lost: the task has parked."""
+    stage.adf.begin(KEY)
+    stage.run_fails()
+    stage.airflow.run(TASK)
+    stage.register()
+    stage.airflow.park(TASK)
+    stage.clock.advance(policy.INLINE_PROOF)
+
+
+def parked_though_it_was_answered_target_paused(stage: Stage) -> None:
+    """The same, and the target is paused meanwhile; its probe has come."""
+    parked_though_it_was_answered(stage)
+    stage.is_paused(TARGET_PAUSE)
+
+
+def unswept(stage: Stage) -> None:
+    """The factory was swept when the task registered, and it is time to sweep it again."""
+    stage.waits()
+    stage.clock.advance(30 * SECOND)
+    stage.was_swept(ago=MINUTE)
+    stage.run_fails()
+
+
+def unswept_and_throttled(stage: Stage) -> None:
+    """ADF asks to wait when it is swept."""
+    unswept(stage)
+    stage.adf.query_script.append(THROTTLED)
+
+
+def unswept_and_paused(stage: Stage) -> None:
+    """It is time to sweep a factory that is paused, and its probe has come."""
+    unswept(stage)
+    stage.is_paused(FACTORY_PAUSE)
+
+
+def never_swept_and_paused(stage: Stage) -> None:
+    """A factory was not swept for hours, and is paused; its probe has come."""
+    stage.waits()
+    stage.clock.advance(3 * HOUR)
+    stage.run_fails()
+    stage.is_paused(FACTORY_PAUSE)
+
+
+def busy(stage: Stage) -> None:
+    """More runs of the factory have changed than a sweep reads; when it has read the pages, the factory is paused."""
+    stage.adf.page_size = 1
+    for number in range(3):
+        stage.adf.begin(RunKey(FACTORY, f"another-{number}"))
+    stage.waits()
+    stage.clock.advance(30 * SECOND)
+    stage.was_swept(ago=MINUTE)
+    stage.run_fails()
+    stage.is_paused_at(FACTORY_PAUSE, nth=3)
+
+
+def sweeps_little(stage: Stage) -> None:
+    """The timer fires; a sweep reads two pages at most."""
+    with patch.object(policy, "SWEEP_PAGES", 2):
+        stage.tick()
+
+
+def nobody_waits(stage: Stage) -> None:
+    """A factory was swept, and nobody waits for any of its runs now."""
+    stage.was_swept(ago=MINUTE)
+
+
+def abandoned(stage: Stage) -> None:
+    """A task was cleared while its run goes on, which is to be cancelled then; it is time to sweep the factory."""
+    stage.waits(OnAbandon.CANCEL)
+    stage.clock.advance(30 * SECOND)
+    stage.airflow.clear(TASK, new_id="ti-2")
+    stage.was_swept(ago=MINUTE)
+
+
+def abandoned_target_paused(stage: Stage) -> None:
+    """The target is paused when its parked tasks are listed, and when the task is looked at; each time it is probed."""
+    abandoned(stage)
+    stage.is_paused(TARGET_PAUSE)
+    stage.is_paused_at(TARGET_PAUSE, nth=3)
+
+
+def seen_abandoned(stage: Stage) -> None:
+    """A first look has shown that the task waits no more; it is time for the second."""
+    abandoned(stage)
+    stage.tick()
+    stage.clock.advance(MINUTE)
+
+
+def seen_abandoned_factory_paused(stage: Stage) -> None:
+    """The second look comes with a sweep, and then the factory is paused; its probe has come."""
+    seen_abandoned(stage)
+    stage.is_paused_at(FACTORY_PAUSE, nth=4)
+
+
+def seen_abandoned_all_paused(stage: Stage) -> None:
+    """The second look comes by itself. The target is paused, and then the factory; both are to be probed."""
+    seen_abandoned(stage)
+    stage.was_swept()
+    stage.is_paused(TARGET_PAUSE)
+    stage.is_paused_at(FACTORY_PAUSE, nth=4)
+
+
+def at_its_deadline_to_be_cancelled(stage: Stage) -> None:
+    """A task waits for a run that never ends, and is to be cancelled then."""
+    stage.has_waited(OnAbandon.CANCEL, until=DEADLINE)
+
+
+def over_long_ago(stage: Stage) -> None:
+    """A wait was over long ago, and it is time to remove it."""
+    has_failed(stage)
+    stage.event("Failed")
+    stage.clock.advance(stage.app.rules.retention + HOUR)
+
+
+# --- the operator asks
+
+
+def nothing(stage: Stage) -> None:
+    """There is nothing."""
+
+
+def adf_refuses(stage: Stage) -> None:
+    """ADF refuses to start the run, for once."""
+    stage.adf.create_script.append(INVALID)
+
+
+def adf_loses_its_answer(stage: Stage) -> None:
+    """ADF starts the run and does not say so."""
+    stage.adf.create_script.append(Lost(UNAVAILABLE))
+
+
+def _a_record(stage: Stage, state: StartState, **changes: Any) -> None:
+    """Have the record of a request whose process died."""
+    request, now = a_trigger(), stage.clock.now()
+    record = StartRequest(
+        request.idempotency_key, request.body_hash, state, FACTORY, request.pipeline, now, now, **changes
+    )
+    stage.store.inner.save_request(record)
+    stage.clock.advance(MINUTE)
+
+
+def reserved_by_one_that_died(stage: Stage) -> None:
+    """A process died before it wrote down whether it had started a run."""
+    _a_record(stage, StartState.STARTING)
+
+
+def started_by_one_that_died(stage: Stage) -> None:
+    """A run was started, its process died, and the run has failed; the factory is paused, and its probe has come."""
+    _a_record(stage, StartState.STARTED, run_id=KEY.run_id)
+    stage.adf.begin(KEY)
+    stage.run_fails()
+    stage.is_paused(FACTORY_PAUSE)
+
+
+def goes_on(stage: Stage) -> None:
+    """A run goes on that the bridge does not know."""
+    stage.adf.begin(KEY)
+
+
+def has_ended_factory_paused(stage: Stage) -> None:
+    """A run has failed that the bridge does not know; the factory is paused, and its probe has come."""
+    ended_unheard_of(stage)
+    stage.is_paused(FACTORY_PAUSE)
+
+
+def has_ended_by_an_event(stage: Stage) -> None:
+    """An event has come for a run that nobody waits for; the factory is paused, and its probe has come."""
+    ended_unheard_of(stage)
+    stage.event("Failed")
+    stage.is_paused(FACTORY_PAUSE)
+
+
+def has_failed_all_paused(stage: Stage) -> None:
+    """A run has failed, unnoticed. The factory is paused when it is to be cancelled, and when it is read then."""
+    has_failed_factory_paused(stage)
+    stage.is_paused_at(FACTORY_PAUSE, nth=2)
+
+
+def withdraws(stage: Stage) -> None:
+    """The operator is told to stop, and withdraws its wait."""
+    stage.app.run(service.withdraw(TASK.token))
+    stage.gives_up()
+
+
+FAILED: Final = told("Failed")
+INLINE: Final = Ending(wait=WaitState.INLINE, heard="Failed")
+# The operator was told to wait instead, and was told the outcome later.
+TOLD_LATER: Final = told("Failed", heard="waits")
+ABANDONED: Final = Ending(wait=WaitState.STALE, cancelled=1)
+UNKNOWN: Final = Ending(heard="unknown-outcome")
+UNKNOWN_RUN: Final = Ending(runs=1, heard="unknown-outcome")
+STARTED: Final = told("Succeeded", runs=1, heard="waits")
+NEVER_FOUND_OUT: Final = {Point.KEY_RESERVED: UNKNOWN, Point.RUN_CREATED: UNKNOWN_RUN}
+
+TIMER_STORIES: Final = (
+    Story("the deadline", at_its_deadline, Stage.tick, told("Expired"), later=nothing),
+    Story(
+        "the deadline, to be cancelled",
+        at_its_deadline_to_be_cancelled,
+        Stage.tick,
+        told("Expired", cancelled=1),
+        later=nothing,
+    ),
+    Story("never delivered", long_after_its_deadline, Stage.tick, Ending(wait=WaitState.EXPIRED)),
+    Story("a look after an hour", has_failed_factory_paused, Stage.tick, FAILED),
+    Story("a delivery, the target paused", due_with_the_target_paused, Stage.tick, FAILED),
+    Story("the proof of an answer", parked_though_it_was_answered, Stage.tick, FAILED),
+    Story("the proof of an answer, the target paused", parked_though_it_was_answered_target_paused, Stage.tick, FAILED),
+    Story("a sweep", unswept, Stage.tick, FAILED),
+    Story("a sweep, ADF throttles", unswept_and_throttled, Stage.tick, FAILED),
+    Story("a sweep, the factory paused", unswept_and_paused, Stage.tick, FAILED),
+    Story("a sweep run by run, the factory paused", never_swept_and_paused, Stage.tick, FAILED),
+    Story("a sweep of a busy factory", busy, sweeps_little, FAILED),
+    Story("a sweep for nobody", nobody_waits, Stage.tick, Ending()),
+    Story("a look for the abandoned", abandoned, Stage.tick, ABANDONED, later=nothing),
+    Story("a look for the abandoned, the target paused", abandoned_target_paused, Stage.tick, ABANDONED, later=nothing),
+    Story("a second look, the factory paused", seen_abandoned_factory_paused, Stage.tick, ABANDONED, later=nothing),
+    Story("an appointed look, all paused", seen_abandoned_all_paused, Stage.tick, ABANDONED, later=nothing),
+    Story("the end of retention", over_long_ago, Stage.tick, Ending(("Failed",))),
+)
+
+
+def by_event_grid(
+    name: str,
+    given: Happening,
+    happens: Happening = an_event_arrives,
+    ending: Ending = FAILED,
+    later: Happening = Stage.all_ends,
+) -> Story:
+    """Return a story that an event begins, which Event Grid may deliver again."""
+    return Story(name, given, happens, ending, Again.EVENT_GRID, later)
+
+
+EVENT_STORIES: Final = (
+    by_event_grid("an event", has_failed),
+    by_event_grid("an event for two tasks", two_wait, ending=Ending(("Failed", "Failed"), DELIVERED)),
+    by_event_grid("an event before the task parks", has_failed_early),
+    by_event_grid("an event, ADF throttles", has_failed_unasked),
+    by_event_grid("an event, the factory paused", has_failed_factory_paused),
+    by_event_grid("an event, the target paused", has_failed_target_paused),
+    by_event_grid("an event, Airflow in trouble", has_failed_in_trouble),
+    by_event_grid("an event before the wait", ended_unheard_of, ending=INLINE, later=Stage.registers),
+    by_event_grid("bad events and a good one", has_failed, events_arrive),
+)
+
+
+def by_caller(
+    name: str,
+    given: Happening,
+    happens: Happening,
+    ending: Ending,
+    *,
+    after: Mapping[Point, Ending] | None = None,
+    or_else: Ending | None = None,
+) -> Story:
+    """Return a story that a call begins, which is repeated until it is answered, or given up."""
+    return Story(name, given, happens, ending, Again.CALLER, after=after or {}, or_else=or_else)
+
+
+CALLER_STORIES: Final = (
+    by_caller("a start", nothing, Stage.starts, STARTED, after=NEVER_FOUND_OUT),
+    by_caller(
+        "a start without a wait", nothing, Stage.starts_only, Ending(runs=1, heard="started"), after=NEVER_FOUND_OUT
+    ),
+    by_caller(
+        "a start that ADF refuses",
+        adf_refuses,
+        Stage.starts,
+        Ending(heard="adf-refused"),
+        after={Point.KEY_RESERVED: UNKNOWN, Point.RUN_CREATED: UNKNOWN, Point.START_REFUSED: STARTED},
+    ),
+    by_caller("a start without an answer", adf_loses_its_answer, Stage.starts, UNKNOWN_RUN, after=NEVER_FOUND_OUT),
+    by_caller("a start of one that died before", reserved_by_one_that_died, Stage.starts, UNKNOWN),
+    by_caller("a start of one that died after", started_by_one_that_died, Stage.starts, INLINE, or_else=TOLD_LATER),
+    by_caller("a wait", goes_on, Stage.registers, told("Succeeded", heard="waits")),
+    by_caller("a wait, the factory paused", has_ended_factory_paused, Stage.registers, INLINE, or_else=TOLD_LATER),
+    by_caller("a wait after an event", has_ended_by_an_event, Stage.registers, INLINE, or_else=TOLD_LATER),
+    by_caller(
+        "a cancel",
+        Stage.has_waited,
+        Stage.cancels,
+        told("Cancelled", cancelled=1, heard="accepted"),
+        or_else=told("Cancelled", cancelled=1, heard="not-running"),
+    ),
+    by_caller(
+        "a cancel of a run that has failed", has_failed_all_paused, Stage.cancels, told("Failed", heard="not-running")
+    ),
+    by_caller("a withdrawal", Stage.waits, withdraws, Ending(wait=WaitState.WITHDRAWN)),
+)
+
+STORIES: Final = (*EVENT_STORIES, *TIMER_STORIES, *CALLER_STORIES)
