@@ -297,6 +297,7 @@ class Wait:
     abandoned_at: datetime | None = None  # when a read of the task first showed that nobody waits
     cancels: bool = False  # the run is to be cancelled, and was not yet
     completion: Completion | None = None
+    decided_at: datetime | None = None  # when it was known what the task is to be told
     timeline: tuple[TimelineEntry, ...] = ()
     news: int = 0  # how many of the newest lines are not stored yet
     version: str = ""
