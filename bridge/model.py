@@ -366,6 +366,7 @@ class Wait:
     cancels: bool = False  # the run is to be cancelled, and was not yet
     match: Match | None = None
     completion: Completion | None = None
+    decided_at: datetime | None = None  # when it was known what the task is to be told
     timeline: tuple[TimelineEntry, ...] = ()
     news: int = 0  # how many of the newest lines are not stored yet
     version: str = ""

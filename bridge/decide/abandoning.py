@@ -95,6 +95,8 @@ def on_cancel(wait: Wait, reply: Accepted | NotRunning | Refusal, now: datetime,
     pause = policy.BACKOFF_CAP if reply.kind is RefusalKind.FORBIDDEN else None
     at = policy.later(now, failures=failures, asked=reply.retry_after or pause, jitter=jitter)
     told = wait.told(now, "cancel-failed", f"the run could not be cancelled yet: {reply.detail}")
+    if wait.state in (WaitState.DUE, WaitState.INLINE):
+        return replace(told, due_at=sooner(wait.due_at, at))  # what the task is told does not wait for that
     return replace(told, failures=failures, due_at=at)
 
 

@@ -106,7 +106,7 @@ def _completion(token: str, run: Run, outcome: Outcome, message: str | None) -> 
 def become_due(wait: Wait, completion: Completion, now: datetime) -> Wait:
     """Return a wait whose completion is decided: to be delivered from now on."""
     told = wait.told(now, "decided", f"{completion.status}: to be delivered")
-    return replace(told, state=WaitState.DUE, completion=completion, due_at=now)
+    return replace(told, state=WaitState.DUE, completion=completion, decided_at=now, due_at=now)
 
 
 def _checked(wait: Wait, now: datetime, detail: str, pause: timedelta) -> Wait:
@@ -131,7 +131,9 @@ def is_past_deadline(wait: Wait, now: datetime) -> bool:
     if wait.state is WaitState.OPEN:
         return now >= wait.deadline
     being_delivered = wait.state is WaitState.DUE or (wait.state is WaitState.INLINE and wait.due_at is not None)
-    return being_delivered and now >= wait.deadline + policy.DELIVERY_GRACE
+    # A bridge that was down at the deadline still has its time to deliver.
+    since = max(wait.deadline, wait.decided_at or wait.deadline)
+    return being_delivered and now >= since + policy.DELIVERY_GRACE
 
 
 def expire(wait: Wait, run: Run | None, now: datetime) -> Wait:

@@ -11,7 +11,7 @@ from bridge import decide, policy
 from bridge.model import OnAbandon, RunKey, RunStatus, TaskRef, WaitState
 from bridge.ports import OpenWait, ParkedTask, Refusal, RefusalKind
 from tests.fakes.adf import Lost
-from tests.fakes.airflow import FakeAirflow
+from tests.fakes.airflow import FakeAirflow, place_of
 from tests.fakes.bench import Bench
 from tests.fakes.clock import START
 from tests.fakes.samples import DEADLINE, FACTORY, KEY, MINUTE, SECOND, TASK, a_task, a_wait
@@ -296,3 +296,16 @@ def test_what_is_watched() -> None:
     """Only waits that want their run cancelled have their tasks looked at."""
     assert (TASK, None) == (a_wait(on_abandon=CANCEL).watched, a_wait().watched)
     assert timedelta(minutes=1) <= policy.ABANDONED_AFTER
+
+
+def test_a_forbidden_cancel_holds_no_completion_up() -> None:
+    """S29: a cancel that is refused does not make the task wait longer for what it is told at the deadline."""
+    bench = Bench()
+    waiting(bench)
+    bench.adf.cancel_script += [FORBIDDEN] * 100
+    bench.airflow.instances[place_of(TASK)].state = "running"
+    bench.clock.sleep_until(DEADLINE)
+    bench.tick()
+    bench.airflow.park(TASK)
+    bench.pass_time(2 * MINUTE)
+    assert ["Expired"] == [completion.status.value for completion in bench.airflow.told.get("ti-1", [])]

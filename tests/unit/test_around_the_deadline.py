@@ -53,3 +53,17 @@ def test_the_first_sweep_of_a_factory(ahead: int) -> None:
     stage.clock.advance(25 * SECOND)
     stage.tick()
     assert [Outcome.SUCCEEDED] == told(stage)
+
+
+@pytest.mark.parametrize("status", [RunStatus.SUCCEEDED, RunStatus.IN_PROGRESS])
+def test_a_bridge_that_was_down_at_the_deadline(status: RunStatus) -> None:
+    """S29: a bridge that comes back hours after a deadline still tells the task, whatever became of the run."""
+    stage = Stage()
+    stage.has_waited(until=DEADLINE - MINUTE)
+    if status is not RunStatus.IN_PROGRESS:
+        stage.adf.end(KEY, status)
+    stage.clock.sleep_until(DEADLINE + 180 * MINUTE)
+    stage.tick()
+    stage.rest()
+    expected = Outcome.SUCCEEDED if status is RunStatus.SUCCEEDED else Outcome.EXPIRED
+    assert ([expected], WaitState.DELIVERED) == (told(stage), stage.wait().state)
