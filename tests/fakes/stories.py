@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from bridge import policy, service
 from bridge.commands import Point
-from bridge.model import OnAbandon, RunKey, RunStatus, StartRequest, StartState, WaitState
+from bridge.model import Match, OnAbandon, RunKey, RunStatus, StartRequest, StartState, WaitState, match_key
 from bridge.ports import Refusal, RefusalKind, WaitFilter
 from tests.fakes.adf import Lost
 from tests.fakes.bench import OpenStore, Place
@@ -247,6 +247,93 @@ def events_arrive(stage: Stage) -> None:
     """Event Grid delivers several at once: one that is none, one of a factory that is not allowed, and a good one."""
     strange = cloud_event(KEY, "Failed", source=STRANGE_ARM_ID)
     stage.app.receive(json.dumps([{"specversion": "1.0"}, strange, cloud_event(KEY, "Failed")]))
+
+
+# --- runs that a wrapper runs, and runs that somebody else starts
+
+CHILD: Final = RunKey(FACTORY, "child")
+OTHERS: Final = RunKey(FACTORY, "others")
+
+
+def waits_for_a_wrapper(stage: Stage) -> None:
+    """A task has waited for long for a wrapper, whose child has just failed."""
+    stage.adf.begin(KEY, pipeline=policy.wrapper_of("copy_orders"))
+    stage.adf.begin_child(CHILD, KEY)
+    stage.airflow.run(TASK)
+    stage.register()
+    stage.airflow.park(TASK)
+    stage.clock.advance(HOUR)
+    stage.was_swept()
+    stage.adf.end(CHILD, RunStatus.FAILED)
+
+
+def a_notice_arrives(stage: Stage) -> None:
+    """Event Grid delivers what the wrapper says of its child."""
+    data = {"runId": CHILD.run_id, "parentRunId": KEY.run_id, "pipelineName": "copy_orders", "status": "Failed"}
+    stage.app.receive(json.dumps(cloud_event(CHILD, "Failed", data=data)))
+
+
+def wrapper_unswept(stage: Stage) -> None:
+    """The wrapper has ended as well, nobody has told so, and a sweep is due."""
+    waits_for_a_wrapper(stage)
+    stage.adf.end(KEY, RunStatus.FAILED)
+    stage.clock.advance(MINUTE)
+
+
+def wrapper_unswept_and_paused(stage: Stage) -> None:
+    """The factory is paused when the child is to be read, and its probe has come."""
+    wrapper_unswept(stage)
+    stage.is_paused_at(FACTORY_PAUSE, nth=2)
+
+
+def waits_by_match(stage: Stage) -> None:
+    """A task has waited for long for a run that somebody else starts."""
+    match = Match("copy_orders", stage.clock.now(), (RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED))
+    stage.airflow.run(TASK)
+    stage.register(TASK, match_key(FACTORY, "copy_orders", TASK.token), match=match)
+    stage.airflow.park(TASK)
+    stage.clock.advance(HOUR)
+    stage.was_swept()
+
+
+def others_failed(stage: Stage) -> None:
+    """That run has begun and failed."""
+    waits_by_match(stage)
+    stage.adf.begin(OTHERS)
+    stage.adf.end(OTHERS, RunStatus.FAILED)
+
+
+def others_failed_factory_paused(stage: Stage) -> None:
+    """The factory is paused, and its probe has come."""
+    others_failed(stage)
+    stage.is_paused(FACTORY_PAUSE)
+
+
+def others_found(stage: Stage) -> None:
+    """That run has begun, was found, and has failed since."""
+    waits_by_match(stage)
+    stage.adf.begin(OTHERS)
+    stage.app.run(service.check_run(stage.wait().key, stage.app.rules))
+    stage.clock.advance(MINUTE)
+    stage.was_swept()
+    stage.adf.end(OTHERS, RunStatus.FAILED)
+
+
+def others_found_factory_paused(stage: Stage) -> None:
+    """The factory is paused, and its probe has come."""
+    others_found(stage)
+    stage.is_paused(FACTORY_PAUSE)
+
+
+def others_unswept(stage: Stage) -> None:
+    """That run has failed, nobody has told so, and a sweep is due."""
+    others_failed(stage)
+    stage.clock.advance(MINUTE)
+
+
+def others_event_arrives(stage: Stage) -> None:
+    """Event Grid delivers the event of that run."""
+    stage.event("Failed", OTHERS)
 
 
 # --- the timer fires
@@ -488,6 +575,9 @@ TIMER_STORIES: Final = (
     Story("a sweep, the factory paused", unswept_and_paused, Stage.tick, FAILED),
     Story("a sweep run by run, the factory paused", never_swept_and_paused, Stage.tick, FAILED),
     Story("a sweep of a busy factory", busy, sweeps_little, FAILED),
+    Story("a sweep, a wrapper has ended", wrapper_unswept, Stage.tick, FAILED),
+    Story("a sweep, a wrapper has ended, the factory paused", wrapper_unswept_and_paused, Stage.tick, FAILED),
+    Story("a sweep, somebody's run has ended", others_unswept, Stage.tick, FAILED),
     Story("a sweep for nobody", nobody_waits, Stage.tick, Ending()),
     Story("a look for the abandoned", abandoned, Stage.tick, ABANDONED, later=nothing),
     Story("a look for the abandoned, the target paused", abandoned_target_paused, Stage.tick, ABANDONED, later=nothing),
@@ -517,6 +607,11 @@ EVENT_STORIES: Final = (
     by_event_grid("an event, the target paused", has_failed_target_paused),
     by_event_grid("an event, Airflow in trouble", has_failed_in_trouble),
     by_event_grid("an event before the wait", ended_unheard_of, ending=INLINE, later=Stage.registers),
+    by_event_grid("a wrapper's notice", waits_for_a_wrapper, a_notice_arrives),
+    by_event_grid("an event of somebody's run", others_failed, others_event_arrives),
+    by_event_grid("an event of somebody's run, paused", others_failed_factory_paused, others_event_arrives),
+    by_event_grid("an event of a run that was found", others_found, others_event_arrives),
+    by_event_grid("an event of a run that was found, paused", others_found_factory_paused, others_event_arrives),
     by_event_grid("bad events and a good one", has_failed, events_arrive),
 )
 

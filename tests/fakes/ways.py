@@ -35,7 +35,17 @@ def ways_of(place: Place) -> Iterator[Way]:
     """Yield the ways that end at a place, one for each use case that is under way."""
     for start, name in enumerate(place.path):
         if place.point is not None and not place.within and name in use_cases():
-            yield place.path[start:], place.point
+            yield _own(place.path[start:]), place.point
+
+
+# How ADF is asked about a run is one thing, whoever asks: its ways are told once.
+_SHARED: Final = ("reading.explain", "reading._read_match", "reading.read")
+
+
+def _own(path: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a way without what lies before the part of it that all share."""
+    start = next((path.index(name) for name in _SHARED if name in path), 0)
+    return path[start:]
 
 
 def end_of(way: Way) -> Way:
@@ -63,7 +73,8 @@ def demanded() -> Counter[Way]:
         here = functions.get(path[-1])
         if here is None:
             return
-        ways.update((path, effect) for effect in here.effects)
+        for way, places in Counter((_own(path), effect) for effect in here.effects).items():
+            ways[way] = max(ways[way], places)
         for called in sorted(here.calls - set(path)):
             go((*path, called))
 

@@ -140,14 +140,14 @@ def _of_the_wrapper(why: str) -> str:
 
 SUCCESS = Row("success", Expected("Succeeded", _NOTICE, "Succeeded", "Succeeded"), End.SUCCEEDS)
 FORGED = Row(
-    "forged notice: another run's success",
+    "forged notice, another run's success",
     Expected(
         *(None, None, "InProgress", "InProgress"),
         "unconfirmed: run … is not the one that this run wraps: nothing is completed",
     ),
 )
 AFTER_FORGED = Row(
-    "… then its own child's failure", Expected("Failed", _NOTICE, "Failed", "Failed", WHY, WHY), End.FAILS
+    "forged notice, then its own failure", Expected("Failed", _NOTICE, "Failed", "Failed", WHY, WHY), End.FAILS
 )
 ROWS = (
     SUCCESS,

@@ -67,7 +67,7 @@ class Play:
 
     def start(self, row: Row) -> Waiting:
         """Start a row's run, with a task that waits for it."""
-        name = row.name.translate({ord(sign): "_" for sign in " :,'…"})
+        name = row.name.translate({ord(sign): "_" for sign in " :,'"})
         return self.stage.start_run(row.pipeline, task_id=name)
 
     def end(self, row: Row, waiting: Waiting) -> None:
