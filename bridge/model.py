@@ -492,9 +492,9 @@ class StartRequest:
     pipeline: str
     received_at: datetime
     lease_until: datetime
-    started_pipeline: str | None = None  # the wrapper's name, where that was started
     run_id: str | None = None
     answer: str | None = None  # the first answer's JSON, replayed to the letter
+    started_pipeline: str | None = None  # the wrapper's name, where that was started
     version: str = ""
 
 

@@ -114,11 +114,12 @@ def _checked(wait: Wait, now: datetime, detail: str, pause: timedelta) -> Wait:
     return replace(wait.told(now, "checked", detail), due_at=min(wait.deadline, now + pause))
 
 
-def _not_ended(run: Run) -> str:
-    """Say what did not happen in time."""
+def _not_in_time(run: Run, deadline: datetime) -> str:
+    """Say what did not happen before a deadline."""
+    by = f"before {deadline:%Y-%m-%d %H:%M:%SZ}"
     if run.match is not None and run.watched_run_id is None:
-        return f"No run of {run.match.pipeline!r} began after {run.match.since:%Y-%m-%d %H:%M:%SZ} and"
-    return f"The run, whose last known status is {run.status or 'unknown'}, did not end"
+        return f"No run of {run.match.pipeline!r} began after {run.match.since:%Y-%m-%d %H:%M:%SZ} and {by}."
+    return f"The run did not end {by}; its last known status is {run.status or 'unknown'}."
 
 
 def sooner(one: datetime | None, other: datetime) -> datetime:
@@ -140,7 +141,7 @@ def expire(wait: Wait, run: Run | None, now: datetime) -> Wait:
     """Return a wait after its deadline: an open one is told so, an undeliverable one is closed."""
     if wait.state is WaitState.OPEN:
         known = run or Run(key=wait.key)
-        message = f"{_not_ended(known)} before {wait.deadline:%Y-%m-%d %H:%M:%SZ}."
+        message = _not_in_time(known, wait.deadline)
         cancels = wait.on_abandon is OnAbandon.CANCEL
         return replace(become_due(wait, _completion(wait.token, known, Outcome.EXPIRED, message), now), cancels=cancels)
     if wait.state is WaitState.INLINE:

@@ -524,7 +524,8 @@ def test_every_verdict_after_asking(kind: RefusalKind | None) -> None:
     for status in RUNS:
         verdict, _ = decide.verdict_of(a_run(status=status), refusal)
         confirmed = Verdict.MATCHED if status in ENDS else Verdict.UNCONFIRMED
-        assert (Verdict.UNVERIFIED if refusal is not None else confirmed) is verdict
+        unasked = Verdict.UNCONFIRMED if kind is RefusalKind.NOT_FOUND else Verdict.UNVERIFIED
+        assert (unasked if refusal is not None else confirmed) is verdict
     assert Verdict.MATCHED is not decide.verdict_of(None, refusal)[0]
 
 
