@@ -117,7 +117,8 @@ class Killer:
             request = self._scene.store.request(tokens.get(struck, ""))
             return _is_being_started(request), f"the request is {request.state if request else 'unknown'}"
         if moment is Moment.EVENT_NOTED:
-            noted, _ = self._scene.store.run(RunKey(FactoryId.parse(FACTORY_ID), struck))
+            started = self._scene.wrapped().get(struck, struck)
+            noted, _ = self._scene.store.run(RunKey(FactoryId.parse(FACTORY_ID), started))
             said = f"an event says {noted.hint}, Data Factory said {noted.status}" if noted else "the run is unknown"
             return _is_only_noted(noted), said
         wait = self._scene.store.find_wait(struck)

@@ -8,7 +8,7 @@ What differs from an installation, so that the soak waits for its kills and not 
   for hours;
 - in a hurry only: what a killed process leaves behind is taken up after three seconds, not after sixty.
 
-Cancelled runs are told by no event, as on Azure, and events of failed runs come twice.
+Every run is started through its pipeline's wrapper, which tells how it ended.
 """
 
 from __future__ import annotations
@@ -56,6 +56,15 @@ class Scene:
     store: SqliteStore | TableStore
     adf: Control
     event_grid: Control
+
+    def own_run(self, started: str) -> str:
+        """The run of the pipeline itself that a wrapper's run has started."""
+        return next(child for child, parent in self.wrapped().items() if parent == started)
+
+    def wrapped(self) -> dict[str, str]:
+        """Every run that a wrapper's run has started, with that one."""
+        runs = self.adf.get("runs")["runs"]
+        return {run["runId"]: parent for run in runs if (parent := run["invokedBy"].get("pipelineRunId"))}
 
     def tick(self) -> None:
         """Have the host run its timer function now. Raises requests.RequestException when there is no host."""
@@ -105,10 +114,7 @@ def running_scene(plan: Plan, folder: Path) -> Iterator[Scene]:
                 event_grid=_EVENT_GRID,
             )
         )
-        adf = Control(azure.adf.url)
-        adf.post("publish", {"pipeline": Pipeline.HELD, "suppress": True})
-        adf.post("publish", {"pipeline": Pipeline.FAILS, "copies": 2})
-        yield Scene(azure, airflow, store, adf, Control(azure.event_grid.url))
+        yield Scene(azure, airflow, store, Control(azure.adf.url), Control(azure.event_grid.url))
 
 
 def _write_pipelines(folder: Path) -> Path:

@@ -175,8 +175,10 @@ class Soak:
     def _take_stock(self, unsettled: int) -> Soaked:
         runs = self._scene.adf.get("runs")["runs"]
         by_token: dict[str, dict[str, str]] = {}
+        wrapped = self._scene.wrapped()
         for run in runs:
-            by_token.setdefault(run["parameters"]["token"], {})[run["runId"]] = run["status"]
+            if (started := wrapped.get(run["runId"])) is not None:
+                by_token.setdefault(run["parameters"]["token"], {})[started] = run["status"]
         accounts = [
             Account(
                 token=task.token,

@@ -92,7 +92,7 @@ class SoakTask:
         self._park()
         if self.planned.pipeline is Pipeline.HELD:
             self.stop.wait(self.planned.lasts.total_seconds())
-            scene.adf.post(f"runs/{answer['run']['run_id']}/finish", {"status": "Cancelled"})
+            scene.adf.post(f"runs/{scene.own_run(answer['run']['run_id'])}/finish", {"status": "Cancelled"})
         while self._resumed():
             told = Telling.read("resumed", self._answer())
             if told.token == self.token:

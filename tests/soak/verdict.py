@@ -15,7 +15,8 @@ class Account:
     """All that is known of one task without the bridge.
 
     `tellings` is what the task itself was told, `taken` the answers that Airflow took for it, `refusal` the code of a
-    final refusal, `runs` the final status of each run that Data Factory started for its token, by run id.
+    final refusal, `runs` the wrappers' runs that Data Factory started for its token, each with how its pipeline's run
+    ended.
     """
 
     token: str
