@@ -71,8 +71,6 @@ class Load:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=_TIMEOUT)
-        # The local Data Factory keeps quiet about its runs: every event comes from here.
-        await self._json("POST", f"{self._stage.azure.adf.url}/_local/publish", json={"suppress": True})
         return self
 
     async def __aexit__(
@@ -151,6 +149,7 @@ class Load:
         body = {
             "factory": FACTORY_ALIAS,
             "pipeline": PIPELINE,
+            "wrapped": "never",  # a wrapper would tell of the end, and every event comes from here
             "wait": {"target": target, "mode": "resume", "task": named, "deadline": deadline},
         }
         headers = {**self._stage.api_headers, "Idempotency-Key": TaskRef(target=target, **named).token}

@@ -95,12 +95,13 @@ def _keep(path: Path, phases: Mapping[str, Sequence[Delivery]], resumed: Mapping
     """Write down every delivery, for who wants to look closer."""
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(("phase", "target", "task", "run_id", "sent_at", "status", "answered_after", "resumed_after"))
+        columns = ("phase", "target", "task", "run_id", "late", "sent_at", "status", "answered_after", "resumed_after")
+        rows.writerow(columns)
         for phase, deliveries in phases.items():
             for one in deliveries:
                 waiting, task = one.waiting, resumed[one.waiting.target].get(one.waiting.task_id)
                 after = f"{task['at'] - one.sent_at:.4f}" if task is not None else ""
-                times = (f"{one.sent_at:.4f}", one.status, f"{one.answered_after:.4f}", after)
+                times = (f"{one.late:.4f}", f"{one.sent_at:.4f}", one.status, f"{one.answered_after:.4f}", after)
                 rows.writerow((phase, waiting.target, waiting.task_id, waiting.run_id, *times))
 
 
