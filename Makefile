@@ -96,6 +96,14 @@ soak: $(VENV)/.ready $(AZURITE) ## 2,000 runs through the Functions host under k
 load: $(VENV)/.ready ## One slow target does not hold up the other, measured: make load ARGS="--seconds 20 --rate 20"
 	@$(RUN) -m benchmarks.two_targets $(ARGS)
 
+.PHONY: sources
+sources: $(VENV)/.ready ## What becomes of a run's end, row by row: by a wrapper's notice, by the sweep, under faults
+	@$(RUN) -m tests.sources $(ARGS)
+
+.PHONY: relay
+relay: $(VENV)/.ready ## 200 runs whose ends only diagnostic records tell, shuffled, doubled, some lost
+	@$(RUN) -m tests.relay --seed $(SEED) $(ARGS)
+
 ##@ Set-up
 
 .PHONY: setup
