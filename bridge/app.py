@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,6 +27,7 @@ DUE_AT_ONCE: Final = 200
 IN_FLIGHT_PER_TARGET: Final = 4
 TICK_BUDGET: Final = timedelta(seconds=45)
 TICK_REACH: Final = timedelta(seconds=12)  # the timer fires every 15 s
+NO_REACH: Final = timedelta(0)
 REPAIR_EVERY: Final = timedelta(minutes=1)
 REPAIR_ROWS: Final = 200
 PURGE_EVERY: Final = timedelta(minutes=10)
@@ -139,15 +140,28 @@ class App:
             self._ticking.release()
 
     def _tick(self) -> Ticked:
-        stop_at = time.monotonic() + TICK_BUDGET.total_seconds()
+        began = time.monotonic()
+        stop_at = began + TICK_BUDGET.total_seconds()
         factories, targets = list(self.rules.factories.values()), sorted(self.rules.targets)
         at_once = max(1, min(self._threads, len(factories) + len(targets)))
         with ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="tick") as pool:
-            sweeps = pool.map(self._sweep, factories)
-            per_target = list(pool.map(lambda target: self._tick_target(target, stop_at), targets))
-            swept = sum(sweeps)
+            sweeps = [pool.submit(self._sweep, factory) for factory in factories]
+            looks = {pool.submit(self._tick_target, target, stop_at, TICK_REACH): target for target in targets}
+            attended: list[Ticked] = []
+            idle: list[str] = []
+            busy: set[Future[Any]] = {*sweeps, *looks}
+            while busy:
+                busy = wait(busy, timeout=TICK_LOOK.total_seconds()).not_done
+                for ended in looks.keys() - busy:
+                    idle.append(looks.pop(ended))
+                    attended.append(ended.result())
+                # The timer never overlaps itself: while one target takes long, the others are looked at again.
+                if busy and time.monotonic() - began >= TICK_REACH.total_seconds():
+                    again = {pool.submit(self._tick_target, target, stop_at, NO_REACH): target for target in idle}
+                    looks, busy, idle = looks | again, busy | again.keys(), []
+            swept = sum(sweep.result() for sweep in sweeps)
         self._keep_up()
-        return Ticked(sum(one.attended for one in per_target), sum(one.left for one in per_target), swept)
+        return Ticked(sum(one.attended for one in attended), sum(one.left for one in attended), swept)
 
     def _keep_up(self) -> None:
         """Mend the store's ways to its rows, and remove what is too old; a bounded part of it each time."""
@@ -203,12 +217,12 @@ class App:
                 abandoned=watched.abandoned,
             )
 
-    def _tick_target(self, target: str, stop_at: float) -> Ticked:
-        """Attend to a target's due waits, and to those that come due before the next tick, each at its time.
+    def _tick_target(self, target: str, stop_at: float, reach: timedelta) -> Ticked:
+        """Attend to a target's due waits, and to those that come due within the reach, each at its time.
 
         What gathered while the target was paused is worked off in one go, as far as the time goes.
         """
-        until = self._world.clock.now() + TICK_REACH
+        until = self._world.clock.now() + reach
         done: list[bool] = []
         while time.monotonic() < stop_at:
             now = self._world.clock.now()

@@ -202,18 +202,20 @@ class LocalAzure:
                 settings[f"{prefix}PASSWORD"] = target.password or ""
         return settings | self.settings
 
-    def subscribe(self) -> None:
-        """Let Event Grid deliver to the bridge. `start` has done it; a restarted Event Grid needs it again.
+    def subscribe(self, *, name: str = _SUBSCRIPTION, only: Sequence[str] = ()) -> None:
+        """Let Event Grid deliver to the bridge. `start` has done it; a restarted Event Grid needs it again. A second
+        subscription, of another name, delivers events of the types in `only` twice.
 
         Event Grid does its handshake with the bridge first, so this also proves that the way is open.
         """
         query = urlencode({"functionName": _EVENT_FUNCTION, "code": self.event_grid_key})
         subscription = {
-            "name": _SUBSCRIPTION,
+            "name": name,
             "topic": _TOPIC,
             "endpoint_type": "AzureFunction",
             "endpoint_url": f"{self.functions.url}/runtime/webhooks/EventGrid?{query}",
             "event_delivery_schema": "CloudEventSchemaV1_0",
+            "included_event_types": [*only],
         }
         _call("POST", f"{self.event_grid.url}/_local/subscriptions", json=subscription)
 

@@ -59,7 +59,8 @@ def _by_pages(factory: FactoryId, plan: decide.SweepPlan, rules: Rules) -> UseCa
     due: list[str] = []
     first: RunsPage | None = None
     continuation: str | None = None
-    for number in range(1, policy.SWEEP_PAGES + 1):
+    most = max(policy.SWEEP_PAGES, len(plan.runs))
+    for number in range(1, most + 1):
         page = yield from _page(factory, plan, continuation)
         if isinstance(page, Refusal):
             return Swept(pages=number, due=tuple(due)), first
@@ -74,9 +75,9 @@ def _by_pages(factory: FactoryId, plan: decide.SweepPlan, rules: Rules) -> UseCa
         continuation = page.continuation
         if continuation is None:
             return Swept(pages=number, due=tuple(due), completed=True), first
-    # More changed than a sweep reads: the runs that somebody waits for are read by themselves.
+    # More changed than a sweep reads, and more pages than runs that somebody waits for: each is read by itself.
     rest, _ = yield from _one_by_one(factory, plan, rules)
-    return Swept(policy.SWEEP_PAGES, rest.reads, (*due, *rest.due), completed=rest.completed), first
+    return Swept(most, rest.reads, (*due, *rest.due), completed=rest.completed), first
 
 
 def _page(factory: FactoryId, plan: decide.SweepPlan, continuation: str | None) -> UseCase[RunsPage | Refusal]:
