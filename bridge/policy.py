@@ -175,6 +175,11 @@ def is_wrapper(pipeline: str | None) -> bool:
     return pipeline is not None and pipeline.endswith(WRAPPER_SUFFIX)
 
 
+def unwrapped(pipeline: str | None) -> str | None:
+    """Return the name of the pipeline that a wrapper wraps; any other name as it is."""
+    return pipeline.removesuffix(WRAPPER_SUFFIX) if pipeline is not None else None
+
+
 def check_again(reads: int, *, said_to_have_ended: bool, watched: bool) -> timedelta:
     """Return how long an open run is left to the sweep before it is read by itself again.
 

@@ -40,7 +40,7 @@ def apply_reading(run: Run | None, key: RunKey, reading: RunReading, now: dateti
     return replace(
         counted,
         status=reading.status if reading.status is not None else known.status,
-        pipeline=reading.pipeline or known.pipeline,
+        pipeline=policy.unwrapped(reading.pipeline) or known.pipeline,
         run_start=reading.run_start or known.run_start,
         run_end=reading.run_end,
         message=policy.cut(reading.message),

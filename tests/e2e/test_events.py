@@ -23,7 +23,7 @@ def test_duplicate_events(load: DagRun, stack: Stack) -> None:
 
     assert ["duplicate"] == load.verdicts(other_id)
     assert 1 == sum(line == "delivered" for line in load.story())
-    assert 1 == load.log().count(f"Run {load.started_run_id()} succeeded")
+    assert 1 == load.log().count(f"Run {run_id} succeeded")
     assert first == {**load.answered(), "task_instance": first["task_instance"]}
 
 

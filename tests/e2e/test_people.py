@@ -20,7 +20,7 @@ def test_cleared(load: DagRun) -> None:
     second = load.end_run("Succeeded", number=2)
     load.until("success", try_number=2)
     assert "delivered" == load.until_wait("delivered", try_number=2)["state"]
-    assert second == load.xcom()["run_id"]
+    assert second == load.xcom()["watched_run_id"]
 
 
 @pytest.mark.starts("held_load")

@@ -10,7 +10,7 @@ from bridge.errors import InvalidFields, PipelineNotFound
 from bridge.model import Completion, FailedActivity, Outcome, RunKey, RunStatus, StartState, Verdict, WaitState, Wrapped
 from bridge.ports import Refusal, RefusalKind
 from tests.fakes.bench import Bench
-from tests.fakes.samples import ARM_ID, FACTORY, MINUTE, OTHER_FACTORY, SECOND, TASK, a_task, cloud_event, event_json
+from tests.fakes.samples import ARM_ID, DEADLINE, FACTORY, MINUTE, OTHER_FACTORY, SECOND, TASK, a_task, cloud_event, event_json
 
 HOUR = timedelta(hours=1)
 WRAPPER = RunKey(FACTORY, "run-1")  # what createRun answers first
@@ -260,6 +260,14 @@ def test_by_a_name_that_two_have() -> None:
     event = json.loads(event_json(RunKey(OTHER_FACTORY, "r-1"), "Succeeded")) | {"source": "factories/adf-other"}
     (received,) = bench.app.receive(json.dumps(event))
     assert (Verdict.REJECTED, True) == (received.record.verdict, "several" in received.record.reason)
+
+
+def test_the_pipelines_own_name(bench: Bench) -> None:
+    """A task that is told before the child is known reads its pipeline's name, not the wrapper's."""
+    bench.clock.sleep_until(DEADLINE)
+    bench.tick()
+    bench.pass_time(MINUTE)
+    assert (Outcome.EXPIRED, "copy_orders") == (told(bench).status, told(bench).pipeline)
 
 
 def test_what_is_shown(bench: Bench) -> None:
