@@ -10,7 +10,18 @@ from bridge.errors import InvalidFields, PipelineNotFound
 from bridge.model import Completion, FailedActivity, Outcome, RunKey, RunStatus, StartState, Verdict, WaitState, Wrapped
 from bridge.ports import Refusal, RefusalKind
 from tests.fakes.bench import Bench
-from tests.fakes.samples import ARM_ID, DEADLINE, FACTORY, MINUTE, OTHER_FACTORY, SECOND, TASK, a_task, cloud_event, event_json
+from tests.fakes.samples import (
+    ARM_ID,
+    DEADLINE,
+    FACTORY,
+    MINUTE,
+    OTHER_FACTORY,
+    SECOND,
+    TASK,
+    a_task,
+    cloud_event,
+    event_json,
+)
 
 HOUR = timedelta(hours=1)
 WRAPPER = RunKey(FACTORY, "run-1")  # what createRun answers first
