@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -79,7 +79,6 @@ class SqliteStore:
         self._path = path
         self._retention = retention
         self._local = threading.local()
-        self._writing = threading.Lock()  # SQLite's own waiting for the writer's place is a sleep, and in no order
 
     # --- runs and waits ---
 
@@ -320,11 +319,6 @@ class SqliteStore:
 
     @contextmanager
     def _transaction(self, kind: str) -> Iterator[sqlite3.Connection]:
-        with self._writing if kind == "IMMEDIATE" else nullcontext(), self._begun(kind) as db:
-            yield db
-
-    @contextmanager
-    def _begun(self, kind: str) -> Iterator[sqlite3.Connection]:
         try:
             db = self._connection()
             db.execute(f"BEGIN {kind}")
