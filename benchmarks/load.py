@@ -128,13 +128,13 @@ class Load:
         """How many tasks of an Airflow have been resumed."""
         return int((await self._control("GET", f"airflows/{name}/count"))["resumed"])
 
-    async def count(self, target: str, state: str) -> int:
-        """How many waits of a target are in a state, by the bridge's own list."""
-        found, cursor = 0, ""
+    async def tokens(self, target: str, state: str) -> set[str]:
+        """The tokens of a target's waits in a state, by the bridge's own list."""
+        found, cursor = set[str](), ""
         while True:
             query = {"target": target, "state": state, "limit": str(_PAGE), **({"cursor": cursor} if cursor else {})}
             page = await self._json("GET", f"{self._stage.api}/waits", params=query, headers=self._stage.api_headers)
-            found += len(page["waits"])
+            found |= {wait["token"] for wait in page["waits"]}
             cursor = page["next"] or ""
             if not cursor:
                 return found

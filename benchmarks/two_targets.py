@@ -61,7 +61,8 @@ async def _measure(load: Load, asked: argparse.Namespace) -> Measured:
         await load.set_delay("slow", asked.delay)
         plan = list(chain.from_iterable(zip(beside, made["slow"], strict=True)))
         together = await load.tell_of_ends(plan, asked.rate, _tell)
-        kept = sum([await load.count("slow", state) for state in ("open", "due", "delivered")])
+        # A wait may go from one state to the next between two looks, and is one wait all the same.
+        kept = set[str]().union(*[await load.tokens("slow", state) for state in ("open", "due", "delivered")])
 
         _tell("the slow target is quick again")
         await load.set_delay("slow", 0)
@@ -77,7 +78,7 @@ async def _measure(load: Load, asked: argparse.Namespace) -> Measured:
         alone=Phase.of(alone, resumed["fast"]),
         together=Phase.of([one for one in together if one.waiting.target == "fast"], resumed["fast"]),
         slow=Phase.of([one for one in together if one.waiting.target == "slow"], resumed["slow"]),
-        slow_kept=kept,
+        slow_kept=len(kept),
         slow_callers=slow["most_callers"],
         drain_seconds=drain_seconds,
     )
