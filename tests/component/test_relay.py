@@ -26,8 +26,10 @@ _COUNT = "import function_app; print(len(function_app.app.get_functions()))"
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Everything, started; nobody sweeps in between."""
+    """Everything, started; the first sweep, which comes with the first wait, is over, and the next an hour away."""
     with running_stage(tmp_path_factory.mktemp("relay"), BRIDGE_SWEEP_SECONDS="3600") as started:
+        started.start(99, "Succeeded")
+        started.sweep()
         yield started
 
 
