@@ -100,8 +100,9 @@ class SimAdf:
     def fate(self) -> tuple[timedelta, RunStatus]:
         """Decide how long a run takes and how it ends."""
         chance = self._timeline.random
-        length = chance.choice((chance.uniform(0.2, 5), chance.uniform(5, 60), chance.uniform(60, 300)))
-        return timedelta(seconds=length), chance.choice(_OUTCOMES)
+        # Half of them take minutes: it takes one to prove that nobody waits for a run.
+        low, high = chance.choice(((0.2, 5), (5, 60), (60, 300), (60, 300)))
+        return timedelta(seconds=chance.uniform(low, high)), chance.choice(_OUTCOMES)
 
     def _refuses(self) -> Refusal | None:
         fault = self._timeline.strikes(_REFUSED, self._trouble)
@@ -136,7 +137,7 @@ class SimAdf:
             if not one.status(now).is_terminal:
                 self.runs[one.key] = replace(one, ends=now, outcome=RunStatus.CANCELLED)
         self._timeline.happened["run cancelled: nobody waited for it"] += 1
-        if self._timeline.hits("adf cancel without an answer", 0.3):
+        if self._timeline.hits("adf cancel without an answer", 0.4):
             return Refusal(RefusalKind.UNAVAILABLE, "ADF did not answer")
         return Accepted()
 

@@ -73,12 +73,17 @@ class Caller:
 
 
 class SimAirflow:
-    """The port `Airflow`. `effective` holds the completions; `crossed` the tokens whose answer hit another try."""
+    """The port `Airflow`, and what took effect of what it was told.
+
+    `effective` holds the completions; `crossed` the tokens whose answer hit another try; `seen_over` those whose try
+    the bridge has been shown to be over.
+    """
 
     def __init__(self, timeline: Timeline, trouble: float, truth: Callable[[Completion], str | None]) -> None:
         self.instances: dict[Place, Instance] = {}
         self.effective: dict[str, Completion] = {}
         self.crossed: set[str] = set()
+        self.seen_over: set[str] = set()
         self.caller = Caller()
         self._timeline = timeline
         self._trouble = trouble
@@ -108,14 +113,16 @@ class SimAirflow:
         if found is None:
             return MISSING
         self.caller.seen_serial = found.serial
-        if found.state == PARKED and self._timeline.hits("person acts between fence and PATCH", 0.12):
+        if found.token != task.token or found.state not in GOING_ON:
+            self.seen_over.add(task.token)
+        if found.state == PARKED and self._timeline.hits("person acts between fence and PATCH", 0.18):
             delay = self._timeline.random.choice((0.3, 0.3, 30)) * self._timeline.random.random()
             self._timeline.after(delay, found.on_seen or _nothing)
         state = self._shown(found.state)
         return TaskView(state, found.try_number, found.id, ended_at=found.ended_at, answer=found.answer)
 
     def _shown(self, state: str | None) -> str | None:
-        fault = self._timeline.strikes(_PASSING, 0.04) if state in GOING_ON else None
+        fault = self._timeline.strikes(_PASSING, 0.06) if state in GOING_ON else None
         shown = IN_PASSING[fault] if fault is not None else state
         self._timeline.shown[shown or "none"] += 1
         return shown
@@ -141,7 +148,7 @@ class SimAirflow:
         refusal = self.check(task.target) or self._refuses()
         if refusal is not None:
             return refusal
-        if self._timeline.hits("airflow 409 for nothing", self._trouble / 4):
+        if self._timeline.hits("airflow 409 for nothing", self._trouble / 2.5):
             return ANSWERED
         refusal = self._answer(task, completion)
         if refusal is None and self._timeline.hits("airflow time-out after applying", self._trouble):

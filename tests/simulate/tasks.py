@@ -32,9 +32,12 @@ from tests.simulate.instance import Instance as BridgeInstance
 from tests.simulate.timeline import Timeline, Violation
 
 TRIES: Final = 4
-CANCELLING: Final = 0.6  # how many waits have their run cancelled when nobody waits
+# How many waits have their run cancelled when nobody waits: most, for few of their tasks are ever abandoned.
+CANCELLING: Final = 0.7
 PATIENCE: Final = 150.0
-_MEDDLING: Final = (*("clear",) * 3, *("mark",) * 5, *("answer",) * 3, "remove", *("withdraw",) * 3)
+_MEDDLING: Final = (*("clear",) * 4, *("mark",) * 4, *("answer",) * 3, "remove", *("withdraw",) * 4)
+# Just before the bridge answers, a clear (S15) and an answer (a 409) are what it cannot see coming: more of those.
+_BETWEEN: Final = (*("clear",) * 7, *("mark",) * 2, *("answer",) * 6, "remove", *("withdraw",) * 2)
 _AGAIN: Final = (StoreUnavailable, RequestInFlight, AdfThrottled, AdfUnavailable)
 
 
@@ -109,7 +112,7 @@ class Task:
         self.row.state, self.row.token, self.row.ended_at = "running", task.token, None
         self._attempt = attempt = Attempt(task, request, run, self.row.serial, self._timeline.seconds)
         self.row.on_resumed = lambda: self._woken(attempt)
-        self.row.on_seen = lambda: self._meddle(attempt)
+        self.row.on_seen = lambda: self._meddle(attempt, _BETWEEN)
         self.row.on_failed = lambda: self._retry(attempt)
         self._host.remember(task, request)
         self._send(attempt)
@@ -221,7 +224,7 @@ class Task:
         row.parked_again, attempt.parked = attempt.parked, True
         row.parked_late = self._timeline.seconds - attempt.began > PARKS_IN_TIME
         if self._timeline.chaos and self._timeline.random.random() < self._host.meddling:
-            self._timeline.after(self._timeline.random.uniform(0, 200), lambda: self._meddle(attempt))
+            self._timeline.after(self._timeline.random.uniform(0, 200), lambda: self._meddle(attempt, _MEDDLING))
 
     def _woken(self, attempt: Attempt) -> None:
         """Go on after being resumed: an answer that is another try's is none, the bridge is asked again."""
@@ -237,12 +240,12 @@ class Task:
 
     # --- what else happens to a task ---
 
-    def _meddle(self, attempt: Attempt) -> None:
-        """Have a person do something to a parked task."""
+    def _meddle(self, attempt: Attempt, deeds: Sequence[str]) -> None:
+        """Have a person do one of some deeds to a parked task."""
         if not self._timeline.chaos or attempt.serial != self.row.serial or not self.is_parked:
             return
         chance = self._timeline.random
-        match chance.choice(_MEDDLING):
+        match chance.choice(deeds):
             case "clear":
                 self.clear(chance.choice((0.2, 20)) * chance.random())
             case "mark":
