@@ -146,7 +146,8 @@ class App:
         at_once = max(1, min(self._threads, len(factories) + len(targets)))
         with ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="tick") as pool:
             sweeps = [pool.submit(self._sweep, factory) for factory in factories]
-            looks = {pool.submit(self._tick_target, target, stop_at, TICK_REACH): target for target in targets}
+            asked = service.Asked()
+            looks = {pool.submit(self._tick_target, target, stop_at, TICK_REACH, asked): target for target in targets}
             attended: list[Ticked] = []
             idle: list[str] = []
             busy: set[Future[Any]] = {*sweeps, *looks}
@@ -157,7 +158,7 @@ class App:
                     attended.append(ended.result())
                 # The timer never overlaps itself: while one target takes long, the others are looked at again.
                 if busy and time.monotonic() - began >= TICK_REACH.total_seconds():
-                    again = {pool.submit(self._tick_target, target, stop_at, NO_REACH): target for target in idle}
+                    again = {pool.submit(self._tick_target, one, stop_at, NO_REACH, asked): one for one in idle}
                     looks, busy, idle = looks | again, busy | again.keys(), []
             swept = sum(sweep.result() for sweep in sweeps)
         self._keep_up()
@@ -217,7 +218,7 @@ class App:
                 abandoned=watched.abandoned,
             )
 
-    def _tick_target(self, target: str, stop_at: float, reach: timedelta) -> Ticked:
+    def _tick_target(self, target: str, stop_at: float, reach: timedelta, asked: service.Asked) -> Ticked:
         """Attend to a target's due waits, and to those that come due within the reach, each at its time.
 
         What gathered while the target was paused is worked off in one go, as far as the time goes.
@@ -230,7 +231,7 @@ class App:
             shown = self.store.due(target, before=now, limit=DUE_AT_ONCE)
             due = decide.to_attend(shown, breaker, now)
             attended = _parallel(
-                [one.token for one in due], lambda token: self._attend(token, stop_at), IN_FLIGHT_PER_TARGET
+                [one.token for one in due], lambda token: self._attend(token, stop_at, asked), IN_FLIGHT_PER_TARGET
             )
             done += attended
             if any(attended) and (breaker.is_open or len(shown) == DUE_AT_ONCE):
@@ -241,10 +242,10 @@ class App:
                 break
         return Ticked(sum(done), len(done) - sum(done))
 
-    def _attend(self, token: str, stop_at: float) -> bool:
+    def _attend(self, token: str, stop_at: float, asked: service.Asked) -> bool:
         if time.monotonic() >= stop_at:
             return False
-        return self._guarded(service.attend(token, self.rules), token) is not None
+        return self._guarded(service.attend(token, self.rules, asked), token) is not None
 
     # --- health ---
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Never
 
+from bridge import policy
 from bridge.errors import (
     BadJson,
     BodyTooLarge,
@@ -168,6 +169,9 @@ def _match(fields: Fields) -> tuple[str, Match]:
     factory = fields.text("factory", most=500)
     pipeline = fields.text("pipeline", most=PIPELINE_CHARS)
     fields.check("pipeline", pipeline, _is_segment, "is no pipeline's name")
+    if policy.is_wrapper(pipeline):
+        # What its notices name, and whose end counts, is the pipeline that it runs.
+        fields.wrong("pipeline", f"is a wrapper: name the pipeline that it runs, {policy.unwrapped(pipeline)!r}")
     since = fields.time("since")
     statuses = fields.some_of("statuses", _ENDS)
     fields.no_others()

@@ -47,6 +47,7 @@ LOOKS_AT_ONCE: Final = 50
 
 # `bridge wrap` makes, for a pipeline, one of this name, which runs it and tells Event Grid how it ended.
 WRAPPER_SUFFIX: Final = "__notified"
+WRAPPER_LABEL: Final = "adf-bridge"  # among its annotations
 # The parameter that a wrapper has beside those of its pipeline: by it a run can be found again.
 CORRELATION: Final = "bridge_key"
 
@@ -55,6 +56,11 @@ UNREAD_AT_MOST: Final = timedelta(hours=1)
 # Events for one run cause at most one read of ADF in this time, which doubles with every read; the timer does the rest.
 READ_SPACING: Final = timedelta(seconds=1)
 READ_SPACING_CAP: Final = timedelta(seconds=60)
+
+# What ADF said of a run serves all that wait for it, in an event, a sweep or a tick, for this long.
+ANSWER_STANDS: Final = timedelta(seconds=15)
+# Event Grid gives up after 30 s, and a call may take some. What an event leaves undone by then, timer and sweep do.
+EVENT_BUDGET: Final = timedelta(seconds=10)
 
 # ADF shows a change a little after it happened, and its clock is not ours: each sweep looks back this much further.
 SWEEP_OVERLAP: Final = timedelta(minutes=2)
@@ -172,22 +178,22 @@ def wrapper_of(pipeline: str) -> str:
 
 def is_wrapper(pipeline: str | None) -> bool:
     """Whether a pipeline is a wrapper, by its name."""
-    return pipeline is not None and pipeline.endswith(WRAPPER_SUFFIX)
+    return pipeline is not None and pipeline.lower().endswith(WRAPPER_SUFFIX)
 
 
 def unwrapped(pipeline: str | None) -> str | None:
     """Return the name of the pipeline that a wrapper wraps; any other name as it is."""
-    return pipeline.removesuffix(WRAPPER_SUFFIX) if pipeline is not None else None
+    return pipeline[: -len(WRAPPER_SUFFIX)] if pipeline is not None and is_wrapper(pipeline) else pipeline
 
 
-def check_again(reads: int, *, said_to_have_ended: bool, watched: bool) -> timedelta:
+def check_again(reads: int, *, said_to_have_ended: bool) -> timedelta:
     """Return how long an open run is left to the sweep before it is read by itself again.
 
     An event that says that it has ended, and ADF that it has not, are likely a moment apart: then it is read again
-    soon, a few times. A run that a wrapper wraps is not what the sweep looks for: once it is known, it is read itself.
+    soon, a few times.
     """
     soon = read_spacing(reads)
-    return soon if watched or (said_to_have_ended and soon < READ_SPACING_CAP) else UNREAD_AT_MOST
+    return soon if said_to_have_ended and soon < READ_SPACING_CAP else UNREAD_AT_MOST
 
 
 def read_spacing(reads: int) -> timedelta:

@@ -178,12 +178,15 @@ class DataFactory:
         if known is not None and known.until > time.monotonic():
             return known.wrapper
 
-        def ask() -> WrapperPipeline:
+        def ask() -> WrapperPipeline | None:
             found = self._client(factory).pipelines.get(
                 resource_group_name=factory.resource_group, factory_name=factory.name, pipeline_name=name, **_ONCE
             )
             properties = found.properties if found is not None else None
-            return WrapperPipeline(name, frozenset((properties.parameters if properties else None) or ()))
+            declared = frozenset((properties.parameters if properties else None) or ())
+            labels = (properties.annotations if properties else None) or ()
+            ours = policy.WRAPPER_LABEL in labels and policy.CORRELATION in declared
+            return WrapperPipeline(name, declared) if ours else None
 
         answer = _asked(ask)
         if isinstance(answer, Refusal) and answer.kind is not RefusalKind.NOT_FOUND:

@@ -16,9 +16,8 @@ from itertools import groupby
 from typing import Any, Final
 
 from bridge.cli.pipelines import Object, Pipeline
-from bridge.policy import CORRELATION, wrapper_of
+from bridge.policy import CORRELATION, WRAPPER_LABEL, wrapper_of
 
-ANNOTATION: Final = "adf-bridge"
 SECURE: Final = "securestring"
 
 _RUN, _SUCCEEDED, _LOST, _FAILED, _FAIL = "Run", "Notify succeeded", "Note a lost notice", "Notify failed", "Fail"
@@ -39,7 +38,7 @@ _SUBJECT: Final = _Code(f"coalesce({_CHILD},pipeline().RunId)")
 def is_ours(properties: object) -> bool:
     """Whether a pipeline carries the label of what is generated here."""
     annotations = properties.get("annotations") if isinstance(properties, dict) else None
-    return isinstance(annotations, list) and ANNOTATION in annotations
+    return isinstance(annotations, list) and WRAPPER_LABEL in annotations
 
 
 def text_of(wrapper: Object) -> str:
@@ -70,7 +69,7 @@ def generate(pipeline: Pipeline, *, topic: str, factory: str | None) -> dict[str
                 CORRELATION: {"type": "string", "defaultValue": ""},
             },
             **({"folder": {"name": folder_name}} if folder_name else {}),
-            "annotations": [ANNOTATION],
+            "annotations": [WRAPPER_LABEL],
         },
     }
 

@@ -6,6 +6,7 @@ Nothing here does I/O, sleeps or reads a clock. The numbers are in `bridge.polic
 | --- | --- |
 | `run_events` | what a run event means |
 | `readings` | what a reading of ADF, or a deadline, means for a run and the waits for it |
+| `matching` | which run a wait by match means, and whom else an answer of ADF's serves |
 | `registering` | what registering a wait comes to, and withdrawing it |
 | `starting` | what a trigger request comes to: at most one createRun for a key |
 | `delivery` | the fence, and every answer of Airflow: when a parked task is answered, and what came of it |
@@ -45,13 +46,21 @@ from bridge.decide.delivery import (
     on_refusal,
     on_task,
 )
+from bridge.decide.matching import (
+    Searched,
+    earlier,
+    is_meant,
+    is_news,
+    may_end,
+    since_of,
+)
 from bridge.decide.readings import (
     OUTCOME_OF,
     apply_reading,
     become_due,
     completion_of,
+    count_refusal,
     expire,
-    forget_claim,
     is_past_deadline,
     postpone,
     settle,
@@ -81,13 +90,15 @@ from bridge.decide.starting import (
 )
 from bridge.decide.sweeping import (
     SweepPlan,
+    childrens_news,
     completed_sweep,
     forget_coverage,
+    is_child,
     is_sweep_due,
     news,
     plan_sweep,
     take_sweep,
-    to_look_up,
+    to_look_at,
 )
 
 __all__ = [
@@ -100,6 +111,7 @@ __all__ = [
     "Admission",
     "Judgement",
     "Registration",
+    "Searched",
     "Send",
     "Settle",
     "SweepPlan",
@@ -112,20 +124,26 @@ __all__ = [
     "breaker_after",
     "check_deadline",
     "check_free",
+    "childrens_news",
     "claim",
     "claim_probe",
     "claimed_by",
     "completed_sweep",
     "completion_of",
+    "count_refusal",
+    "earlier",
     "expire",
-    "forget_claim",
     "forget_coverage",
+    "is_child",
+    "is_meant",
+    "is_news",
     "is_past_deadline",
     "is_sweep_due",
     "judge_event",
     "keeps_running",
     "let_run",
     "may_call",
+    "may_end",
     "most_telling",
     "news",
     "nominated",
@@ -138,12 +156,13 @@ __all__ = [
     "postpone",
     "register",
     "settle",
+    "since_of",
     "sooner",
     "take_inline",
     "take_sweep",
     "tell_of_cancel",
     "to_attend",
-    "to_look_up",
+    "to_look_at",
     "unknown_outcome",
     "verdict_of",
     "watched",

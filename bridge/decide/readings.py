@@ -33,6 +33,9 @@ OUTCOME_OF: Final = {
 def apply_reading(run: Run | None, key: RunKey, reading: RunReading, now: datetime) -> Run:
     """Put what ADF said into the run's row. A run that has ended stays as it ended."""
     known = run or Run(key=key, created_at=now)
+    if known.match is not None and reading.watched_run_id is None and not known.has_ended:
+        # The run that was found is passed over, or none was found yet.
+        known = replace(known, status=None, watched_run_id=None, run_start=None)
     watched = reading.watched_run_id or known.watched_run_id
     counted = replace(known, read_at=now, reads=known.reads + 1, watched_run_id=watched)
     if known.has_ended:
@@ -48,17 +51,20 @@ def apply_reading(run: Run | None, key: RunKey, reading: RunReading, now: dateti
     )
 
 
-def forget_claim(run: Run | None, refusal: Refusal) -> Run | None:
-    """Return a run's row without the child that an event named, if ADF does not know it as that."""
-    if run is None or refusal.kind is not RefusalKind.NOT_FOUND:
+def count_refusal(run: Run | None, refusal: Refusal, now: datetime) -> Run | None:
+    """Return a run's row after ADF did not tell what was asked: an answer about this one thing is a read, too.
+
+    The run that an event named is forgotten, if ADF does not know it as that.
+    """
+    if run is None or refusal.kind not in ABOUT_ONE_THING:
         return run
-    return replace(run, claimed_run_id=None)
+    claimed = None if refusal.kind is RefusalKind.NOT_FOUND else run.claimed_run_id
+    return replace(run, reads=run.reads + 1, hint_at=now, claimed_run_id=claimed)
 
 
 def settle(run: Run, waits: Sequence[Wait], now: datetime) -> tuple[Wait, ...]:
     """Return the open waits as they stand after ADF was asked: due when the run has ended, else to be checked again."""
-    said_to_have_ended = run.hint is not None and run.hint.is_terminal
-    pause = policy.check_again(run.reads, said_to_have_ended=said_to_have_ended, watched=run.watched_run_id is not None)
+    pause = policy.check_again(run.reads, said_to_have_ended=_is_said_to_have_ended(run))
     return tuple(
         become_due(wait, completion_of(wait.token, run), now)
         if run.has_ended
@@ -66,6 +72,12 @@ def settle(run: Run, waits: Sequence[Wait], now: datetime) -> tuple[Wait, ...]:
         for wait in waits
         if wait.state is WaitState.OPEN
     )
+
+
+def _is_said_to_have_ended(run: Run) -> bool:
+    """Whether an event says so of the run that is waited for; a match may have found another one than it named."""
+    named = run.match is None or (run.watched_run_id is not None and run.claimed_run_id == run.watched_run_id)
+    return named and run.hint is not None and run.hint.is_terminal
 
 
 def postpone(waits: Sequence[Wait], refusal: Refusal, now: datetime, rules: Rules) -> tuple[Wait, ...]:
@@ -118,7 +130,9 @@ def _not_in_time(run: Run, deadline: datetime) -> str:
     """Say what did not happen before a deadline."""
     by = f"before {deadline:%Y-%m-%d %H:%M:%SZ}"
     if run.match is not None and run.watched_run_id is None:
-        return f"No run of {run.match.pipeline!r} began after {run.match.since:%Y-%m-%d %H:%M:%SZ} and {by}."
+        every = set(run.match.statuses) == set(OUTCOME_OF)
+        ended = "" if every else f", and ended as {' or '.join(run.match.statuses)},"
+        return f"No run of {run.match.pipeline!r} began after {run.match.since:%Y-%m-%d %H:%M:%SZ}{ended} and {by}."
     return f"The run did not end {by}; its last known status is {run.status or 'unknown'}."
 
 

@@ -61,7 +61,7 @@ def judge_event(
 
     key = key or event.key
     known = run or Run(key=key, created_at=now)
-    # `hint_at` is when the last event that asked ADF did: of many at once, the one that writes it first asks.
+    # `hint_at` is when the last event that asked ADF did (or was denied): of many at once, the first to write it asks.
     spacing = policy.read_spacing(known.reads)
     ask_adf = all(at is None or now - at >= spacing for at in (known.read_at, known.hint_at))
     hint_at = now if ask_adf else known.hint_at

@@ -78,7 +78,21 @@ def news(page: RunsPage, runs: frozenset[str]) -> Sequence[tuple[str, RunReading
     ]
 
 
-def to_look_up(page: RunsPage, matches: Mapping[str, str]) -> Sequence[str]:
-    """Return which of the waits by match a page may have brought something new for."""
+def is_child(reading: RunReading) -> bool:
+    """Whether ADF says that a run was started by its own wrapper."""
+    if reading.pipeline is None or reading.parent_pipeline is None:
+        return False
+    return policy.wrapper_of(reading.pipeline).lower() == reading.parent_pipeline.lower()
+
+
+def childrens_news(page: RunsPage, runs: frozenset[str]) -> Sequence[tuple[str, str, RunReading]]:
+    """Return what a page says of ended runs whose wrappers somebody waits for: the wrapper, the run, the reading."""
+    children = frozenset(run_id for run_id, reading in page.readings.items() if is_child(reading))
+    ended = [(reading.parent_run_id or "", run_id, reading) for run_id, reading in news(page, children)]
+    return [one for one in ended if one[0] in runs]
+
+
+def to_look_at(page: RunsPage, matches: Mapping[str, str]) -> Sequence[str]:
+    """Return which of the waits by match a page may have brought something new for: their pipelines have changed."""
     changed = {(reading.pipeline or "").lower() for reading in page.readings.values()}
     return [run_id for run_id, pipeline in matches.items() if pipeline in changed]

@@ -7,6 +7,7 @@ generator of commands (`bridge.commands`); it performs nothing itself.
 from __future__ import annotations
 
 from bridge.service.abandoning import Watched, watch
+from bridge.service.asking import Asked
 from bridge.service.breakers import factory_breaker, target_breaker
 from bridge.service.cancelling import Cancelled, cancel_abandoned, cancel_run
 from bridge.service.checking import Checked, check_run
@@ -17,6 +18,7 @@ from bridge.service.starting import StartAnswer, start_run
 from bridge.service.sweeping import Swept, sweep
 
 __all__ = [
+    "Asked",
     "Cancelled",
     "Checked",
     "Received",

@@ -24,6 +24,7 @@ from bridge.model import (
 )
 from bridge.policy import Rules
 from bridge.ports import Refusal
+from bridge.service.asking import Asked
 from bridge.service.contention import DECISION_TRIES, contended
 from bridge.service.reading import read
 
@@ -37,12 +38,12 @@ class Checked:
     due: tuple[str, ...] = ()
 
 
-def check_run(key: RunKey, rules: Rules, *, claimed: str | None = None) -> UseCase[Checked]:
-    """Ask ADF about a run, and settle the waits for it accordingly. `claimed` is the child that an event named."""
+def check_run(key: RunKey, rules: Rules, *, claimed: str | None = None, asked: Asked | None = None) -> UseCase[Checked]:
+    """Ask ADF about a run, and settle the waits for it accordingly. `claimed` is the run that an event named."""
     known, _ = yield from do(LoadRun(key))
     if claimed is None and known is not None:
         claimed = known.claimed_run_id
-    reading = yield from read(key, known, claimed)
+    reading = yield from read(key, known, claimed, asked or Asked())
     return (yield from settle_run(key, reading, rules))
 
 
@@ -52,7 +53,7 @@ def settle_run(key: RunKey, reading: RunReading | Refusal, rules: Rules) -> UseC
         run, waits = yield from do(LoadRun(key))
         now = yield from do(Now())
         if isinstance(reading, Refusal):
-            known, settled = decide.forget_claim(run, reading), decide.postpone(waits, reading, now, rules)
+            known, settled = decide.count_refusal(run, reading, now), decide.postpone(waits, reading, now, rules)
         else:
             known = decide.apply_reading(run, key, reading, now)
             settled = decide.settle(known, waits, now)

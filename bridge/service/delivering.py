@@ -25,22 +25,23 @@ from bridge.model import (
 from bridge.policy import Rules
 from bridge.ports import Refusal
 from bridge.service.abandoning import look
+from bridge.service.asking import Asked
 from bridge.service.breakers import enter, leave, target_breaker
 from bridge.service.cancelling import cancel_abandoned
 from bridge.service.checking import check_run
 
 
-def attend(token: str, rules: Rules) -> UseCase[bool]:
+def attend(token: str, rules: Rules, asked: Asked | None = None) -> UseCase[bool]:
     """Do what is due for a wait: ask ADF again, give up at the deadline, deliver, or cancel what nobody waits for.
 
-    False when nothing was due.
+    False when nothing was due. `asked` is what ADF has said to others that were due with this one.
     """
     wait = yield from do(FindWait(token))
     now = yield from do(Now())
     if wait is None or wait.due_at is None or wait.due_at > now:
         return False
     if wait.state is WaitState.OPEN:
-        yield from check_run(wait.key, rules)
+        yield from check_run(wait.key, rules, asked=asked)
         if wait.abandoned_at is not None:
             yield from look(token, wait.task)
     yield from deliver(token, rules)

@@ -7,52 +7,59 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bridge import policy
-from bridge.commands import FindChild, FindRun, Point, ReadFailedActivity, ReadRun, UseCase, do
-from bridge.model import Match, Run, RunKey, RunReading, RunStatus
-from bridge.ports import Refusal, RefusalKind
-from bridge.service.breakers import enter, factory_breaker, leave
+from bridge import decide, policy
+from bridge.commands import FindChild, Point, UseCase, do
+from bridge.model import Match, Run, RunKey, RunReading
+from bridge.ports import FoundRun, Refusal, RefusalKind
+from bridge.service.asking import Asked, ask, explain_failure, find
 
 
-def read(key: RunKey, known: Run | None, claimed: str | None) -> UseCase[RunReading | Refusal]:
-    """Ask ADF about a run, once. `claimed` is the child that an event named; ADF has to confirm that it is one."""
+def read(key: RunKey, known: Run | None, claimed: str | None, asked: Asked) -> UseCase[RunReading | Refusal]:
+    """Ask ADF about a run, once. `claimed` is the run that an event named: the child, or one that a match may mean.
+
+    ADF has to confirm that it is.
+    """
     if known is not None and known.match is not None:
-        return (yield from _read_match(known, known.match))
+        return (yield from _read_match(known, known.match, claimed, asked))
     watched = known.watched_run_id if known is not None else None
     child = watched or claimed
     if child is None:
-        reading = yield from _ask(key)
-        return (yield from explain(key, reading)) if isinstance(reading, RunReading) else reading
-    reading = yield from _ask(RunKey(key.factory, child))
+        reading = yield from ask(key, asked, known)
+        return (yield from explain(key, reading, asked)) if isinstance(reading, RunReading) else reading
+    reading = yield from ask(RunKey(key.factory, child), asked, known)
     if isinstance(reading, Refusal):
         return reading
     if watched is None and not _is_child(reading, key):
         return Refusal(RefusalKind.NOT_FOUND, f"run {child} is not the one that this run wraps")
-    return (yield from _explain_child(key, child, reading))
+    return (yield from explain_other(key, child, reading, asked))
 
 
-def _read_match(known: Run, match: Match) -> UseCase[RunReading | Refusal]:
-    """Read the run that a match found earlier, if it is still one, or find one. Once found, it stays that one."""
+def _read_match(known: Run, match: Match, claimed: str | None, asked: Asked) -> UseCase[RunReading | Refusal]:
+    """Read the run that a match found earlier, if it is still one, or find one. Once found, it stays that one.
+
+    There is no need to look for one when an event has named a run that the match does not take.
+    """
     factory = known.key.factory
-    if known.watched_run_id is not None:
-        reading = yield from _ask(known.watched_key)
-        if isinstance(reading, Refusal) or match.takes(reading):
-            return reading if isinstance(reading, Refusal) else (yield from _found(known.watched_key, reading))
-    breaker = yield from enter(factory_breaker(factory))
-    if isinstance(breaker, Refusal):
-        return breaker
-    found = yield from do(FindRun(factory, match, point=Point.RUN_FOUND))
-    yield from leave(breaker, found if isinstance(found, Refusal) else None)
-    if found is None:
+    named = known.watched_run_id or claimed
+    one: FoundRun | None = None
+    if named is not None:
+        reading = yield from ask(RunKey(factory, named), asked, known)
+        if isinstance(reading, Refusal):
+            return reading
+        one = FoundRun(named, reading) if match.takes(reading) else None
+        if one is None and known.watched_run_id is None:
+            return Refusal(RefusalKind.NOT_FOUND, f"run {named} is not one that is waited for")
+    if one is None or known.watched_run_id is None:
+        found = yield from find(factory, match, asked, known)
+        if isinstance(found, Refusal):
+            return found
+        one = decide.earlier(found, one)
+    if one is None:
         return RunReading(None, "no run yet", pipeline=match.pipeline)
-    return found if isinstance(found, Refusal) else (yield from _found(RunKey(factory, found.run_id), found.reading))
+    return (yield from explain_other(known.key, one.run_id, one.reading, asked))
 
 
-def _found(key: RunKey, reading: RunReading) -> UseCase[RunReading]:
-    return (yield from _explain_child(key, key.run_id, reading))
-
-
-def explain(key: RunKey, reading: RunReading) -> UseCase[RunReading | Refusal]:
+def explain(key: RunKey, reading: RunReading, asked: Asked) -> UseCase[RunReading | Refusal]:
     """Add to the reading of a run that has ended what it leaves out: a wrapper's child, why a run failed."""
     if reading.status is None or not reading.status.is_terminal:
         return reading
@@ -61,33 +68,21 @@ def explain(key: RunKey, reading: RunReading) -> UseCase[RunReading | Refusal]:
         if isinstance(child, Refusal):
             return child
         if child is not None:
-            childs = yield from _ask(RunKey(key.factory, child))
-            return (yield from _explain_child(key, child, childs)) if isinstance(childs, RunReading) else childs
-    return (yield from _why(key, reading))
+            childs = yield from ask(RunKey(key.factory, child), asked)
+            if isinstance(childs, Refusal):
+                return childs
+            # A pipeline that only has the name of a wrapper may run what it likes: then its own end is what counts.
+            if _is_child(childs, key):
+                return (yield from explain_other(key, child, childs, asked))
+    return (yield from explain_failure(key, reading, asked))
 
 
-def _explain_child(key: RunKey, child: str, reading: RunReading) -> UseCase[RunReading]:
-    return replace((yield from _why(RunKey(key.factory, child), reading)), watched_run_id=child)
-
-
-def _why(key: RunKey, reading: RunReading) -> UseCase[RunReading]:
-    """Add to the reading of a failed run which activity made it fail."""
-    if reading.status is not RunStatus.FAILED:
-        return reading
-    activity = yield from do(ReadFailedActivity(key, reading, point=Point.FAILURE_READ))
-    return replace(reading, failed_activity=activity)
+def explain_other(key: RunKey, run_id: str, reading: RunReading, asked: Asked) -> UseCase[RunReading]:
+    """Add to the reading of the run whose end counts for this one which run that is, and why it failed."""
+    explained = yield from explain_failure(RunKey(key.factory, run_id), reading, asked)
+    return replace(explained, watched_run_id=run_id)
 
 
 def _is_child(reading: RunReading, key: RunKey) -> bool:
     """Whether ADF says that a run was started by that one, and that that one is its wrapper."""
-    wraps = reading.pipeline is not None and reading.parent_pipeline == policy.wrapper_of(reading.pipeline)
-    return wraps and reading.parent_run_id == key.run_id
-
-
-def _ask(key: RunKey) -> UseCase[RunReading | Refusal]:
-    breaker = yield from enter(factory_breaker(key.factory))
-    if isinstance(breaker, Refusal):
-        return breaker
-    reading = yield from do(ReadRun(key, point=Point.RUN_READ))
-    yield from leave(breaker, reading if isinstance(reading, Refusal) else None)
-    return reading
+    return decide.is_child(reading) and reading.parent_run_id == key.run_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from bridge import decide, events, policy
 from bridge.commands import (
@@ -20,13 +21,17 @@ from bridge.errors import (
 )
 from bridge.model import (
     EventRecord,
+    Run,
     RunEvent,
     RunKey,
     Verdict,
 )
 from bridge.policy import Rules
+from bridge.service.asking import Asked
 from bridge.service.checking import check_run
 from bridge.service.contention import DECISION_TRIES, contended
+
+Told = tuple[Verdict, str]  # with its reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class Received:
 def receive(raw: str | bytes, rules: Rules) -> UseCase[list[Received]]:
     """Take in one delivery. Returns normally for anything but a store that cannot be written."""
     received = []
+    until = (yield from do(Now())) + policy.EVENT_BUDGET
     for parsed in events.parse(raw, rules.factories.values()):
         if isinstance(parsed, events.Unusable):
             received.append((yield from _record_unusable(parsed)))
@@ -47,14 +53,14 @@ def receive(raw: str | bytes, rules: Rules) -> UseCase[list[Received]]:
             reason = "the factory is not on the allow-list (BRIDGE_FACTORIES)"
             received.append(Received((yield from _record(parsed, Verdict.REJECTED, reason))))
         else:
-            received.append((yield from _receive_event(parsed, rules)))
+            received.append((yield from _receive_event(parsed, rules, until)))
     return received
 
 
-def _receive_event(event: RunEvent, rules: Rules) -> UseCase[Received]:
-    verdicts: list[tuple[Verdict, str]] = []
+def _receive_event(event: RunEvent, rules: Rules, until: datetime) -> UseCase[Received]:
+    verdicts: list[Told] = []
     due: list[str] = []
-    for key in (*event.keys, *(yield from _matches(event))):
+    for key in event.keys:
         judgement = yield from _note_event(event, key, rules)
         if judgement is None:
             continue
@@ -64,13 +70,43 @@ def _receive_event(event: RunEvent, rules: Rules) -> UseCase[Received]:
         checked = yield from check_run(key, rules, claimed=decide.claimed_by(event, key))
         verdicts.append(decide.verdict_of(checked.run, checked.refusal))
         due.extend(checked.due)
-    verdict, reason = decide.most_telling(verdicts)
-    return Received((yield from _record(event, verdict, reason)), tuple(due))
+    more_verdicts, more_due = yield from _receive_for_matches(event, rules, until)
+    verdict, reason = decide.most_telling([*verdicts, *more_verdicts])
+    return Received((yield from _record(event, verdict, reason)), (*due, *more_due))
+
+
+def _receive_for_matches(event: RunEvent, rules: Rules, until: datetime) -> UseCase[tuple[list[Told], list[str]]]:
+    """Let an event count for the waits for a run that somebody else starts: one read of its run answers for all.
+
+    All are noted before ADF is asked. Those that the time does not suffice for are the timer's, and the sweep's.
+    """
+    verdicts: list[Told] = []
+    due: list[str] = []
+    to_check: list[Run] = []
+    for key in (yield from _matches(event)):
+        if (yield from do(Now())) >= until:
+            break
+        judgement = yield from _note_event(event, key, rules)
+        if judgement is None:
+            continue
+        if judgement.ask_adf and judgement.run is not None:
+            to_check.append(judgement.run)
+        else:
+            verdicts.append((judgement.verdict, judgement.reason))
+    asked = Asked()
+    for run in sorted(to_check, key=decide.since_of):
+        if (yield from do(Now())) >= until:
+            verdicts.append((Verdict.UNVERIFIED, "there was no time to ask ADF for all that wait; it is asked again"))
+            break
+        checked = yield from check_run(run.key, rules, claimed=event.run_id, asked=asked)
+        verdicts.append(decide.verdict_of(checked.run, checked.refusal))
+        due.extend(checked.due)
+    return verdicts, due
 
 
 def _matches(event: RunEvent) -> UseCase[tuple[RunKey, ...]]:
     """Return the waits for a run of the event's pipeline that somebody else starts; which run it is, ADF says."""
-    if event.pipeline is None:
+    if event.pipeline is None or event.run_id is None:
         return ()
     waits = yield from do(ListOpen(event.factory, policy.MATCHES, event.pipeline.lower()))
     return tuple(RunKey(event.factory, wait.run_id) for wait in waits)
@@ -80,10 +116,11 @@ def _note_event(event: RunEvent, key: RunKey, rules: Rules) -> UseCase[decide.Ju
     """Write what the event claims before anything else: it is acknowledged only when this is durable.
 
     Where the event names the run that started this one, that one is waited for; this one's own row need not be made.
+    Nor is one written that waits for another run.
     """
     for _ in range(DECISION_TRIES):
         run, waits = yield from do(LoadRun(key))
-        if run is None and key in event.keys[:-1]:
+        if (run is None and key in event.keys[:-1]) or not decide.is_meant(event, run):
             return None
         now = yield from do(Now())
         judgement = decide.judge_event(event, run, waits, now, rules, key=key)

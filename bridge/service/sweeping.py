@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from bridge import decide, policy
-from bridge.commands import ListOpen, LoadSweep, Now, Point, QueryRuns, SaveSweep, UseCase, do
+from bridge.commands import ListOpen, LoadRun, LoadSweep, Now, Point, QueryRuns, SaveSweep, UseCase, do
 from bridge.errors import StoreConflict
-from bridge.model import FactoryId, RunKey
+from bridge.model import FactoryId, Run, RunKey
 from bridge.policy import Rules
 from bridge.ports import Refusal, RunsPage
+from bridge.service.asking import Asked
 from bridge.service.breakers import enter, factory_breaker, leave
-from bridge.service.checking import check_run, settle_run
-from bridge.service.reading import explain
+from bridge.service.checking import Checked, check_run, settle_run
+from bridge.service.reading import explain, explain_other
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +61,60 @@ def _by_pages(factory: FactoryId, plan: decide.SweepPlan, rules: Rules) -> UseCa
     due: list[str] = []
     first: RunsPage | None = None
     continuation: str | None = None
+    asked, runs = Asked(), plan.runs
     most = max(policy.SWEEP_PAGES, len(plan.runs))
     for number in range(1, most + 1):
+        now = yield from do(Now())
         page = yield from _page(factory, plan, continuation)
         if isinstance(page, Refusal):
             return Swept(pages=number, due=tuple(due)), first
         first = first or page
-        for run_id, reading in decide.news(page, plan.runs):
-            key = RunKey(factory, run_id)
-            checked = yield from settle_run(key, (yield from explain(key, reading)), rules)
-            due.extend(checked.due)
-        for run_id in decide.to_look_up(page, plan.matches):
-            checked = yield from check_run(RunKey(factory, run_id), rules)
-            due.extend(checked.due)
+        asked.shown(factory, page, now)
+        settled = yield from _settle_page(factory, page, runs, rules, asked)
+        due.extend(token for one in settled for token in one.due)
+        runs -= _ended(settled)
+        due.extend((yield from _settle_matches(factory, page, plan.matches, rules, asked)))
         continuation = page.continuation
         if continuation is None:
             return Swept(pages=number, due=tuple(due), completed=True), first
     # More changed than a sweep reads, and more pages than runs that somebody waits for: each is read by itself.
     rest, _ = yield from _one_by_one(factory, plan, rules)
     return Swept(most, rest.reads, (*due, *rest.due), completed=rest.completed), first
+
+
+def _settle_page(
+    factory: FactoryId, page: RunsPage, runs: frozenset[str], rules: Rules, asked: Asked
+) -> UseCase[list[Checked]]:
+    """Settle what a page shows the end of: first the wrappers whose child has ended, for that is what counts."""
+    settled: list[Checked] = []
+    for parent, child, reading in decide.childrens_news(page, runs):
+        key = RunKey(factory, parent)
+        explained = yield from explain_other(key, child, reading, asked)
+        settled.append((yield from settle_run(key, explained, rules)))
+    for run_id, reading in decide.news(page, runs - _ended(settled)):
+        key = RunKey(factory, run_id)
+        settled.append((yield from settle_run(key, (yield from explain(key, reading, asked)), rules)))
+    return settled
+
+
+def _ended(settled: Iterable[Checked]) -> frozenset[str]:
+    return frozenset(one.run.key.run_id for one in settled if one.run is not None and one.run.has_ended)
+
+
+def _settle_matches(
+    factory: FactoryId, page: RunsPage, matches: Mapping[str, str], rules: Rules, asked: Asked
+) -> UseCase[list[str]]:
+    """Settle the waits by match that a page brings forward: from the page, or with one search for all of them."""
+    due: list[str] = []
+    found: list[Run] = []
+    for run_id in decide.to_look_at(page, matches):
+        known, _ = yield from do(LoadRun(RunKey(factory, run_id)))
+        if known is not None and decide.may_end(page.readings, known):
+            found.append(known)
+    for known in sorted(found, key=decide.since_of):
+        checked = yield from check_run(known.key, rules, asked=asked)
+        due.extend(checked.due)
+    return due
 
 
 def _page(factory: FactoryId, plan: decide.SweepPlan, continuation: str | None) -> UseCase[RunsPage | Refusal]:
@@ -92,8 +129,9 @@ def _page(factory: FactoryId, plan: decide.SweepPlan, continuation: str | None) 
 
 def _one_by_one(factory: FactoryId, plan: decide.SweepPlan, rules: Rules) -> UseCase[tuple[Swept, RunsPage | None]]:
     due: list[str] = []
+    asked = Asked()
     for number, run_id in enumerate(sorted(plan.runs), start=1):
-        checked = yield from check_run(RunKey(factory, run_id), rules)
+        checked = yield from check_run(RunKey(factory, run_id), rules, asked=asked)
         due.extend(checked.due)
         if checked.refusal is not None and checked.refusal.kind not in decide.ABOUT_ONE_THING:
             return Swept(reads=number, due=tuple(due)), None

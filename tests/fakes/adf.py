@@ -51,7 +51,16 @@ class FakeAdf:
     query_script: deque[Refusal] = field(default_factory=deque)
     page_size: int = 100
     ahead: timedelta = timedelta(0)
+    takes: timedelta = timedelta(0)  # that long a search takes
+    unsearchable: set[RunKey] = field(default_factory=set)  # not shown by a search yet
     down: Refusal | None = None
+
+    @property
+    def calls(self) -> int:
+        """How often it was asked for anything, the pages of the sweeps left out."""
+        counted = (self.reads, self.activity_reads, self.child_reads)
+        listed = (self.creates, self.cancels, self.searches)
+        return sum(each.total() for each in counted) + sum(len(each) for each in listed) + self.wrapper_reads
 
     def begin(self, key: RunKey, *, pipeline: str = "copy_orders", status: RunStatus = RunStatus.IN_PROGRESS) -> None:
         """Have a run that goes on."""
@@ -146,12 +155,13 @@ class FakeAdf:
     def find_run(self, factory: FactoryId, match: Match) -> FoundRun | Refusal | None:
         """Find the earliest run that a match takes."""
         self.searches.append(match)
+        self.clock.advance(self.takes)
         if self.down is not None:
             return self.down
         found = [
             FoundRun(key.run_id, reading)
             for key, reading in self.runs.items()
-            if key.factory == factory and match.takes(reading)
+            if key.factory == factory and key not in self.unsearchable and match.takes(reading)
         ]
         return min(found, key=lambda one: one.reading.run_start or self.clock.now(), default=None)
 

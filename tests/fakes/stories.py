@@ -273,9 +273,17 @@ def a_notice_arrives(stage: Stage) -> None:
     stage.app.receive(json.dumps(cloud_event(CHILD, "Failed", data=data)))
 
 
-def wrapper_unswept(stage: Stage) -> None:
-    """The wrapper has ended as well, nobody has told so, and a sweep is due."""
+def child_unswept(stage: Stage) -> None:
+    """Nobody has told so, the wrapper goes on, and a sweep is due."""
     waits_for_a_wrapper(stage)
+    stage.clock.advance(MINUTE)
+
+
+def wrapper_unswept(stage: Stage) -> None:
+    """No sweep has shown the child's end; the wrapper has ended as well, nobody has told so, and a sweep is due."""
+    waits_for_a_wrapper(stage)
+    stage.clock.advance(HOUR)
+    stage.was_swept()
     stage.adf.end(KEY, RunStatus.FAILED)
     stage.clock.advance(MINUTE)
 
@@ -328,6 +336,18 @@ def others_found_factory_paused(stage: Stage) -> None:
 def others_unswept(stage: Stage) -> None:
     """That run has failed, nobody has told so, and a sweep is due."""
     others_failed(stage)
+    stage.clock.advance(MINUTE)
+
+
+def others_unswept_and_paused(stage: Stage) -> None:
+    """The factory is paused when the run is to be searched for, and its probe has come."""
+    others_unswept(stage)
+    stage.is_paused_at(FACTORY_PAUSE, nth=2)
+
+
+def others_found_and_unswept(stage: Stage) -> None:
+    """That run has begun, was found, and has failed since; nobody has told so, and a sweep is due."""
+    others_found(stage)
     stage.clock.advance(MINUTE)
 
 
@@ -575,9 +595,12 @@ TIMER_STORIES: Final = (
     Story("a sweep, the factory paused", unswept_and_paused, Stage.tick, FAILED),
     Story("a sweep run by run, the factory paused", never_swept_and_paused, Stage.tick, FAILED),
     Story("a sweep of a busy factory", busy, sweeps_little, FAILED),
+    Story("a sweep, what a wrapper wraps has ended", child_unswept, Stage.tick, FAILED),
     Story("a sweep, a wrapper has ended", wrapper_unswept, Stage.tick, FAILED),
     Story("a sweep, a wrapper has ended, the factory paused", wrapper_unswept_and_paused, Stage.tick, FAILED),
     Story("a sweep, somebody's run has ended", others_unswept, Stage.tick, FAILED),
+    Story("a sweep, somebody's run has ended, paused", others_unswept_and_paused, Stage.tick, FAILED),
+    Story("a sweep, a run that was found has ended", others_found_and_unswept, Stage.tick, FAILED),
     Story("a sweep for nobody", nobody_waits, Stage.tick, Ending()),
     Story("a look for the abandoned", abandoned, Stage.tick, ABANDONED, later=nothing),
     Story("a look for the abandoned, the target paused", abandoned_target_paused, Stage.tick, ABANDONED, later=nothing),

@@ -106,11 +106,8 @@ class Play:
         stages.until(self.stage, *waiting, within=self.pace.patience, ticks=self.pace.ticks)
 
     def align(self) -> None:
-        """Let a sweep pass, or, where time is short, only one that is due."""
-        if self.pace.ticks:
-            self.stage.tick()
-        else:
-            self.stage.sweep()
+        """Let a sweep pass: the next one, which shows every end, is an interval away."""
+        self.stage.sweep()
 
     def topic_goes_down(self) -> None:
         """Let the topic refuse everything."""
@@ -215,6 +212,7 @@ def perform(play: Play) -> list[Seen]:
     play.until_told(*(waiting[row] for row in up if row.end is not End.WRAPPER_CANCELLED))
     forged = _forge(play, waiting[rows.AFTER_FORGED], play.stage.child_of(waiting[rows.SUCCESS].run_id) or "")
     _down(play, waiting)
+    play.align()
     play.end(rows.AFTER_FORGED, waiting[rows.AFTER_FORGED])
     play.until_told(*waiting.values())
     play.until_ended(*waiting.values())

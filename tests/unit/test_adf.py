@@ -264,11 +264,16 @@ def test_cancels_that_fail(wire: Wire, reply: Reply, kind: RefusalKind) -> None:
     assert (kind, 1) == (refused.kind, len(wire.transport.sent))
 
 
+def a_wrapper(*parameters: str, label: str = "adf-bridge", key: str = "bridge_key") -> dict[str, Any]:
+    """Return a wrapper's definition, as ADF shows it."""
+    declared = {name: {"type": "string"} for name in (*parameters, key)}
+    return {"name": "copy_orders__notified", "properties": {"parameters": declared, "annotations": ["team", label]}}
+
+
 def test_finding_a_wrapper(wire: Wire) -> None:
     """The wrapper's parameters are read once; what was read stands for a while."""
-    definition = {"name": "copy_orders__notified", "properties": {"parameters": {"day": {"type": "string"}}}}
-    wire.answers((200, definition))
-    expected = WrapperPipeline("copy_orders__notified", frozenset({"day"}))
+    wire.answers((200, a_wrapper("day")))
+    expected = WrapperPipeline("copy_orders__notified", frozenset({"day", "bridge_key"}))
     assert [expected] * 2 == [wire.adf.wrapper(FACTORY, "copy_orders") for _ in range(2)]
     assert [f"GET {ENDPOINT}{ARM_ID}/pipelines/copy_orders__notified?{VERSION}"] == wire.transport.calls()
 
@@ -280,10 +285,26 @@ def test_no_wrapper(wire: Wire) -> None:
     assert 1 == len(wire.transport.sent)
 
 
+@pytest.mark.parametrize(
+    "definition",
+    [
+        pytest.param(a_wrapper("day", label="another"), id="no-label"),
+        pytest.param(a_wrapper("day", key="other"), id="no-key"),
+        pytest.param({"name": "copy_orders__notified", "properties": {}}, id="nothing"),
+        pytest.param({"name": "copy_orders__notified"}, id="no-properties"),
+    ],
+)
+def test_a_pipeline_of_a_wrappers_name(wire: Wire, definition: dict[str, Any]) -> None:
+    """A pipeline that only has a wrapper's name is none: it is never started in the place of another one."""
+    wire.answers((200, definition))
+    assert [None] * 2 == [wire.adf.wrapper(FACTORY, "copy_orders") for _ in range(2)]
+    assert 1 == len(wire.transport.sent)
+
+
 def test_a_wrapper_that_has_gone(wire: Wire) -> None:
     """A wrapper that ADF does not know any more when it is started is looked for anew."""
-    wire.answers((200, {"name": "x__notified", "properties": {}}), (404, ERROR), (404, ERROR))
-    assert WrapperPipeline("x__notified", frozenset()) == wire.adf.wrapper(FACTORY, "x")
+    wire.answers((200, a_wrapper()), (404, ERROR), (404, ERROR))
+    assert WrapperPipeline("x__notified", frozenset({"bridge_key"})) == wire.adf.wrapper(FACTORY, "x")
     refused = wire.adf.create_run(FACTORY, "x__notified", {})
     assert isinstance(refused, Refusal)
     assert wire.adf.wrapper(FACTORY, "x") is None

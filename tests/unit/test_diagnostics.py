@@ -144,6 +144,14 @@ def test_another_pipelines_child(pipeline: str, run_id: str) -> None:
     assert "parentRunId" not in notice(record(properties=executed_by(pipeline, run_id))).data
 
 
+@pytest.mark.parametrize("kind", ["ScheduleTrigger", "Manual", "", None])
+def test_started_by_no_pipeline(kind: str | None) -> None:
+    """What was not started by a pipeline has no parent, whatever else its record says of who started it."""
+    given = executed_by("copy_orders__notified", PARENT)
+    (invoker,) = given["Predecessors"]
+    assert "parentRunId" not in notice(record(properties={"Predecessors": [{**invoker, "InvokedByType": kind}]})).data
+
+
 def test_no_secret_gets_out() -> None:
     """S34: parameters, annotations, user properties and messages stay where they are, also where a record is odd."""
     odd = record("Exploded", properties=json.dumps(properties()))

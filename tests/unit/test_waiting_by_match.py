@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bridge import http_api, service, views
+from bridge import http_api, policy, service, views
 from bridge.model import Completion, Match, OnAbandon, Outcome, RunKey, RunStatus, Verdict, WaitState, match_key
 from bridge.ports import Refusal, RefusalKind
 from tests.fakes.bench import Bench
@@ -163,18 +163,84 @@ def test_no_run_in_time() -> None:
     assert (None, None, True) == (document["run_id"], document["monitor_url"], "match~" not in json.dumps(document))
 
 
+def test_none_that_counts_in_time() -> None:
+    """S29: a task that waited for a success alone is told so, though there was a run that failed."""
+    bench = Bench()
+    waiting(bench, Match("copy_orders", START, (RunStatus.SUCCEEDED,)))
+    bench.adf.begin(FIRST)
+    bench.pass_time(2 * MINUTE)
+    bench.adf.end(FIRST, RunStatus.FAILED)
+    bench.pass_time(2 * MINUTE)
+    bench.clock.sleep_until(DEADLINE)
+    bench.tick()
+    bench.pass_time(MINUTE)
+    (completion,) = told(bench)
+    words = ("No run of 'copy_orders'", "ended as Succeeded")
+    assert [True, True] == [one in (completion.message or "") for one in words]
+    assert views.completion_document(completion)["run_id"] is None
+
+
+def test_an_event_of_a_later_run() -> None:
+    """S05: that a later run has ended is no reason to look at the earlier one again soon, which is waited for."""
+    bench = Bench()
+    waiting(bench)
+    bench.adf.begin(FIRST)
+    bench.clock.advance(SECOND)
+    bench.adf.begin(SECOND_RUN)
+    bench.clock.advance(5 * SECOND)
+    an_event(bench, "Succeeded", SECOND_RUN)
+    assert policy.UNREAD_AT_MOST == bench.due_at() - bench.clock.now()
+
+
+def test_a_run_that_no_search_shows_yet() -> None:
+    """A run that ADF knows by its id a moment before it finds it is the one, unless it finds an earlier one."""
+    bench = Bench()
+    waiting(bench)
+    bench.adf.begin(FIRST)
+    bench.clock.advance(SECOND)
+    bench.adf.begin(SECOND_RUN)
+    bench.adf.unsearchable = {FIRST}
+    bench.adf.end(FIRST, RunStatus.SUCCEEDED)
+    assert Verdict.MATCHED is an_event(bench, "Succeeded", FIRST)
+    assert [FIRST] == [one.key for one in told(bench)]
+
+
+def test_two_events_at_once() -> None:
+    """S22: each of two events that come together asks for the run that it names itself."""
+    bench = Bench()
+    waiting(bench)
+    bench.adf.begin(FIRST)
+    bench.adf.end(FIRST, RunStatus.SUCCEEDED)
+    bench.store.before("run", lambda: an_event(bench, "Succeeded", RunKey(FACTORY, "forged")), nth=3)
+    an_event(bench, "Succeeded", FIRST)
+    assert [FIRST] == [one.key for one in told(bench)]
+
+
+def test_another_run_is_found_meanwhile() -> None:
+    """An event of another run than the one that was found is not about this wait: nothing is written or asked."""
+    bench = Bench()
+    waiting(bench)
+    bench.adf.begin(FIRST)
+    bench.pass_time(2 * MINUTE)
+    bench.adf.begin(SECOND_RUN)
+    bench.adf.end(SECOND_RUN, RunStatus.SUCCEEDED)
+    row, before = bench.store.inner.run(bench.wait().key), bench.adf.calls
+    assert Verdict.PARKED is an_event(bench, "Succeeded", SECOND_RUN)
+    assert (row, before) == (bench.store.inner.run(bench.wait().key), bench.adf.calls)
+
+
 def test_a_forged_event() -> None:
-    """S35: an event about a run that ADF does not have completes nothing; a burst of them costs one search."""
+    """S35: an event about a run that ADF does not have completes nothing; a burst of them costs one read."""
     bench = Bench()
     waiting(bench)
     bench.clock.advance(MINUTE)
-    before = len(bench.adf.searches)
+    before = bench.adf.calls
     for number in range(100):
         assert an_event(bench, "Succeeded", RunKey(FACTORY, f"forged-{number}")) in (
             Verdict.UNCONFIRMED,
             Verdict.PARKED,
         )
-    assert (1, []) == (len(bench.adf.searches) - before, told(bench))
+    assert (1, []) == (bench.adf.calls - before, told(bench))
 
 
 def test_adf_in_trouble() -> None:
@@ -245,6 +311,15 @@ def test_matches_that_make_no_sense(changes: dict[str, Any], field: str) -> None
     """S26: a wait by match that is not right is refused, with the name of the field."""
     response = Bench().call(http_api.post_wait, body=body(**changes))
     assert (422, True) == (response.status, field in [one["field"] for one in json.loads(response.body)["errors"]])
+
+
+@pytest.mark.parametrize("name", ["copy_orders__notified", "copy_orders__NOTIFIED"])
+def test_a_wrappers_name(name: str) -> None:
+    """S26: what a wrapper tells is the end of the pipeline that it runs: a wait for the wrapper is refused, and why."""
+    match = {"factory": "demo", "pipeline": name, "since": START.isoformat()}
+    response = Bench().call(http_api.post_wait, body=body(match=match))
+    (error,) = json.loads(response.body)["errors"]
+    assert (422, "match.pipeline", True) == (response.status, error["field"], "'copy_orders'" in error["message"])
 
 
 def test_a_run_id_is_no_match() -> None:

@@ -1,11 +1,12 @@
 """Pipelines that are started through their wrapper: whose end counts, who is asked, and how often."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from bridge import http_api
+from bridge import http_api, policy
 from bridge.errors import InvalidFields, PipelineNotFound
 from bridge.model import Completion, FailedActivity, Outcome, RunKey, RunStatus, StartState, Verdict, WaitState, Wrapped
 from bridge.ports import Refusal, RefusalKind
@@ -54,6 +55,13 @@ def notify(bench: Bench, status: str = "Succeeded", *, child: str | None = CHILD
     """Have a notice arrive."""
     (received,) = bench.app.receive(notice(status, child))
     return received.record.verdict
+
+
+def long_after_the_child(bench: Bench) -> None:
+    """Let an hour pass since the child's end, which no sweep has shown: another instance has swept since."""
+    bench.clock.advance(HOUR)
+    mark = bench.store.inner.sweep(FACTORY)
+    bench.store.inner.save_sweep(replace(mark, covered_until=bench.clock.now(), next_at=bench.clock.now()))
 
 
 def told(bench: Bench) -> Completion:
@@ -157,9 +165,56 @@ def test_no_child_ever_started(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("status", [RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED])
-def test_the_notice_is_lost(bench: Bench, status: RunStatus) -> None:
-    """S27: without a notice the sweep sees the wrapper's end, and asks for the child's: one more look at ADF."""
+def test_the_childs_own_end(bench: Bench, status: RunStatus) -> None:
+    """S27: without a notice the sweep sees the child's end, while the wrapper still tries to tell: no look."""
+    before = sum(bench.adf.reads.values())
     bench.adf.end(CHILD, status, message="why")
+    bench.pass_time(75 * SECOND)
+    assert (status.value, CHILD, WRAPPER) == (told(bench).status.value, told(bench).watched_key, told(bench).key)
+    assert (0, 0) == (sum(bench.adf.reads.values()) - before, bench.adf.child_reads.total())
+    assert RunStatus.IN_PROGRESS is bench.adf.runs[WRAPPER].status
+
+
+@pytest.mark.parametrize("page_size", [100, 1])
+@pytest.mark.parametrize("first", ["wrapper", "child"])
+def test_both_ends_on_the_pages(bench: Bench, page_size: int, first: str) -> None:
+    """S30: where a sweep shows both ends, in whatever order, the child's is told, once."""
+    bench.adf.end(CHILD, RunStatus.CANCELLED)
+    bench.adf.end(WRAPPER, RunStatus.FAILED)
+    if first == "child":
+        bench.adf.runs[WRAPPER] = bench.adf.runs.pop(WRAPPER)
+    bench.adf.page_size = page_size
+    bench.pass_time(75 * SECOND)
+    assert (Outcome.CANCELLED, CHILD) == (told(bench).status, told(bench).watched_key)
+    looked_for = first == "wrapper" and page_size == 1
+    assert (1 if looked_for else 0) == bench.adf.child_reads[WRAPPER]
+
+
+def test_wrapped_runs_that_nobody_waits_for(bench: Bench) -> None:
+    """The ends of other wrapped runs, which a sweep shows as well, leave nothing behind, and nothing is asked."""
+    other, its_child = RunKey(FACTORY, "run-2"), RunKey(FACTORY, "child-2")
+    bench.adf.begin(other, pipeline="copy_orders__notified")
+    bench.adf.begin_child(its_child, other)
+    bench.adf.end(its_child, RunStatus.FAILED)
+    before = bench.adf.calls
+    bench.pass_time(3 * MINUTE)
+    assert ((None, ()), before) == (bench.store.inner.run(other), bench.adf.calls)
+
+
+def test_a_child_of_somebody_else(bench: Bench) -> None:
+    """The end of another pipeline that the wrapper's run started, if it did, is not the end of what it wraps."""
+    stranger = RunKey(FACTORY, "child-2")
+    bench.adf.begin_child(stranger, WRAPPER, pipeline="another_pipeline")
+    bench.adf.end(stranger, RunStatus.SUCCEEDED)
+    bench.pass_time(3 * MINUTE)
+    assert WaitState.OPEN is bench.wait().state
+
+
+@pytest.mark.parametrize("status", [RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED])
+def test_the_notice_is_lost(bench: Bench, status: RunStatus) -> None:
+    """S27: the child's end was seen by no sweep: the wrapper's is, and ADF is asked for the child: one more look."""
+    bench.adf.end(CHILD, status, message="why")
+    long_after_the_child(bench)
     bench.adf.end(WRAPPER, RunStatus.SUCCEEDED if status is RunStatus.SUCCEEDED else RunStatus.FAILED)
     bench.pass_time(75 * SECOND)
     assert (status.value, CHILD) == (told(bench).status.value, told(bench).watched_key)
@@ -179,6 +234,7 @@ def test_the_wrapper_was_cancelled(bench: Bench) -> None:
 def test_the_child_is_not_to_be_found(bench: Bench) -> None:
     """S45: where ADF does not tell which run the wrapper started, nothing is completed unverified; it drains after."""
     bench.adf.end(CHILD, RunStatus.FAILED)
+    long_after_the_child(bench)
     bench.adf.end(WRAPPER, RunStatus.FAILED)
     bench.adf.child_script.append(FORBIDDEN)
     bench.pass_time(30 * SECOND)
@@ -206,6 +262,79 @@ def test_a_child_that_is_none(bench: Bench, other: str) -> None:
     bench.adf.end(WRAPPER, RunStatus.SUCCEEDED)
     bench.pass_time(2 * MINUTE)
     assert CHILD == told(bench).watched_key
+
+
+def test_after_a_forged_claim(bench: Bench) -> None:
+    """S35: what an event claimed and ADF denied is forgotten: the next look reads the wrapper's own run."""
+    notify(bench, child="forged")
+    assert 1 == bench.adf.reads[RunKey(FACTORY, "forged")]
+    before = bench.adf.reads[WRAPPER]
+    bench.pass_time(policy.UNREAD_AT_MOST + 15 * SECOND)
+    assert (1, True) == (bench.adf.reads[RunKey(FACTORY, "forged")], bench.adf.reads[WRAPPER] > before)
+
+
+@pytest.mark.parametrize("ticks", [False, True])
+def test_many_forged_claims(bench: Bench, ticks: bool) -> None:
+    """S35: children that do not exist are read ever more seldom, however many events invent one."""
+    before = sum(bench.adf.reads.values())
+    for number in range(600):
+        assert Verdict.UNCONFIRMED is notify(bench, child=f"forged-{number}")
+        bench.clock.advance(SECOND)
+        if ticks and number % 15 == 0:
+            bench.tick()
+    assert 16 > sum(bench.adf.reads.values()) - before
+
+
+def test_a_child_needs_no_row(bench: Bench) -> None:
+    """A notice that is told to the wait for its wrapper leaves no row for its child, for which nobody waits."""
+    bench.adf.end(CHILD, RunStatus.SUCCEEDED)
+    notify(bench)
+    assert (None, ()) == bench.store.inner.run(CHILD)
+
+
+def test_a_pipeline_that_is_named_like_a_wrapper() -> None:
+    """Where a pipeline only has a wrapper's name, its own end is told, not that of the last pipeline that it ran."""
+    bench = Bench()
+    bench.adf.begin(WRAPPER, pipeline="sales__notified")
+    bench.adf.begin_child(CHILD, WRAPPER, pipeline="load_something")
+    bench.airflow.run(TASK)
+    bench.register(TASK, WRAPPER)
+    bench.airflow.park(TASK)
+    bench.clock.advance(MINUTE)
+    bench.adf.end(CHILD, RunStatus.SUCCEEDED)
+    bench.adf.end(WRAPPER, RunStatus.FAILED, message="Copy B failed")
+    bench.pass_time(3 * MINUTE)
+    assert (Outcome.FAILED, "Copy B failed") == (told(bench).status, told(bench).message)
+    assert WRAPPER == told(bench).watched_key
+
+
+def test_upper_and_lower_case() -> None:
+    """Names are compared as ADF does: the child of `COPY_ORDERS__Notified` may be called `copy_orders`."""
+    bench = Bench()
+    bench.adf.begin(WRAPPER, pipeline="COPY_ORDERS__Notified")
+    bench.adf.begin_child(CHILD, WRAPPER)
+    bench.airflow.run(TASK)
+    bench.register(TASK, WRAPPER)
+    bench.airflow.park(TASK)
+    bench.clock.advance(MINUTE)
+    bench.adf.end(CHILD, RunStatus.SUCCEEDED)
+    assert Verdict.MATCHED is notify(bench)
+    assert CHILD == told(bench).watched_key
+
+
+def test_a_lost_notice_and_other_spelling() -> None:
+    """S27: so are they where the wrapper's own end is all that is seen."""
+    bench = Bench()
+    bench.adf.begin(WRAPPER, pipeline="COPY_ORDERS__Notified")
+    bench.airflow.run(TASK)
+    bench.register(TASK, WRAPPER)
+    bench.airflow.park(TASK)
+    bench.adf.begin_child(CHILD, WRAPPER)
+    bench.adf.end(CHILD, RunStatus.CANCELLED)
+    bench.clock.advance(3 * HOUR)  # too long for a sweep by pages
+    bench.adf.end(WRAPPER, RunStatus.FAILED)
+    bench.pass_time(75 * SECOND)
+    assert (Outcome.CANCELLED, "copy_orders") == (told(bench).status, told(bench).pipeline)
 
 
 def test_a_pipeline_that_starts_others() -> None:
@@ -295,6 +424,7 @@ def test_what_is_shown(bench: Bench) -> None:
 
 def test_said_to_have_ended(bench: Bench) -> None:
     """S05: where the notice and ADF disagree, ADF is asked again soon, a few times, and then left to the sweep."""
+    bench.tick()
     before = bench.adf.reads[CHILD]
     assert Verdict.UNCONFIRMED is notify(bench)
     bench.clock.advance(5 * SECOND)
