@@ -7,19 +7,21 @@ row's version first. https://www.sqlite.org/wal.html
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
-from bridge.adapters.rows import SCHEMA, decode, encode, is_over, stored
+from bridge.adapters.rows import SCHEMA, UNREADABLE, Row, Rows, encode, is_over, stored
+from bridge.adapters.table_keys import request_partition
 from bridge.errors import StoreConflict, StoreUnavailable
 from bridge.model import (
     Breaker,
@@ -31,10 +33,11 @@ from bridge.model import (
     Sweep,
     Verdict,
     Wait,
-    WaitState,
     match_prefix,
 )
 from bridge.ports import Due, OpenWait, WaitFilter
+
+Dated = TypeVar("Dated", Run, Wait, StartRequest)
 
 _BUSY_SECONDS: Final = 5.0
 _BUSY_PAUSE_SECONDS: Final = 0.01
@@ -57,6 +60,7 @@ CREATE INDEX IF NOT EXISTS waits_by_age ON waits (registered_at, token);
 CREATE TABLE IF NOT EXISTS requests (
     idempotency_key TEXT PRIMARY KEY, version INTEGER NOT NULL, schema INTEGER NOT NULL, row TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS requests_by_place ON requests (json_extract(row, '$.place'));
 CREATE TABLE IF NOT EXISTS breakers (
     name TEXT PRIMARY KEY, version INTEGER NOT NULL, schema INTEGER NOT NULL, row TEXT NOT NULL
 ) WITHOUT ROWID;
@@ -70,77 +74,103 @@ CREATE TABLE IF NOT EXISTS events (
 );
 CREATE TABLE IF NOT EXISTS checks (only INTEGER PRIMARY KEY, at REAL NOT NULL);
 """
+_OPEN: Final = "SELECT row, version, token FROM waits WHERE factory = ? AND state = 'open' ORDER BY registered_at"
+# Of many open waits those for one pipeline are few: they are looked for by their run ids, which begin alike.
+_OPEN_BY_MATCH: Final = (
+    "SELECT row, version, token FROM waits "
+    "WHERE factory = ? AND run_id >= ? AND run_id < ? AND state = 'open' ORDER BY registered_at"
+)
 
 
 class SqliteStore:
-    """The port `Store` on SQLite. Cheap to make; the file and its folder are made at the first use."""
+    """The port `Store` on SQLite. Cheap to make; the file and its folder are made at the first use.
 
-    def __init__(self, path: Path, *, retention: timedelta) -> None:
+    `tell` hears once of each row that was set aside, because a newer release wrote it, and this one cannot read it.
+    """
+
+    def __init__(self, path: Path, *, retention: timedelta, tell: Callable[[str, str], None] | None = None) -> None:
         self._path = path
         self._retention = retention
+        self._rows = Rows(tell)
         self._local = threading.local()
 
     # --- runs and waits ---
 
     def run(self, key: RunKey) -> tuple[Run | None, tuple[Wait, ...]]:
-        """Return a run's row and its waits' rows as of one moment."""
+        """Return a run's row and its waits' rows as of one moment. Of an unreadable one, what stands in."""
         name = (key.factory.key, key.run_id)
         with self._transaction("DEFERRED") as db:
             run = db.execute("SELECT row, version FROM runs WHERE factory = ? AND run_id = ?", name).fetchone()
             waits = db.execute(
-                "SELECT row, version FROM waits WHERE factory = ? AND run_id = ? ORDER BY registered_at, token", name
+                "SELECT row, version, token FROM waits WHERE factory = ? AND run_id = ? ORDER BY registered_at, token",
+                name,
             ).fetchall()
+        found = [self._rows.wait(row, version=str(version), name=token) for row, version, token in waits]
         return (
-            decode(run[0], Run, version=str(run[1])) if run else None,
-            tuple(decode(row, Wait, version=str(version)) for row, version in waits),
+            self._rows.run(run[0], key, version=str(run[1]), name=" ".join(name)) if run else None,
+            tuple(filter(None, found)),
         )
 
     def find_runs(self, run_id: str) -> Sequence[Run]:
         """Return the rows of that run id."""
         with self._transaction("DEFERRED") as db:
-            found = db.execute("SELECT row, version FROM runs WHERE run_id = ?", (run_id,)).fetchall()
-        return [decode(row, Run, version=str(version)) for row, version in found]
+            found = db.execute("SELECT factory, row, version FROM runs WHERE run_id = ?", (run_id,)).fetchall()
+        return self._readable([(row, version, f"{factory} {run_id}") for factory, row, version in found], Run)
 
     def find_wait(self, token: str) -> Wait | None:
         """Return the wait of a token."""
         with self._transaction("DEFERRED") as db:
             found = db.execute("SELECT row, version FROM waits WHERE token = ?", (token,)).fetchone()
-        return decode(found[0], Wait, version=str(found[1])) if found else None
+        return self._rows.read(found[0], Wait, version=str(found[1]), name=token) if found else None
 
     def put(self, run: Run | None, waits: Sequence[Wait]) -> tuple[Run | None, tuple[Wait, ...]]:
-        """Write a run's row and waits' rows, all or none."""
+        """Write a run's row and waits' rows, all or none. What stands in for an unreadable one is not written."""
         with self._transaction("IMMEDIATE") as db:
-            if run is not None:
+            if run is not None and run.version != UNREADABLE:
                 _put_run(db, run)
             for wait in waits:
-                _put_wait(db, wait)
+                if wait.version != UNREADABLE:
+                    _put_wait(db, wait)
         return (
-            stored(run, version=_next(run.version)) if run is not None else None,
-            tuple(stored(wait, version=_next(wait.version)) for wait in waits),
+            _stored(run) if run is not None else None,
+            tuple(_stored(wait) for wait in waits),
         )
 
-    def due(self, target: str, *, before: datetime, limit: int) -> Sequence[Due]:
+    def due(self, target: str, *, before: datetime, limit: int, for_adf: bool = False) -> Sequence[Due]:
         """Return a target's due waits."""
+        found: list[Due] = []
         with self._transaction("DEFERRED") as db:
-            found = db.execute(
-                "SELECT token, due_at, state FROM waits WHERE target = ? AND due_at <= ? ORDER BY due_at LIMIT ?",
-                (target, before.timestamp(), limit),
-            ).fetchall()
-        return [Due(token, datetime.fromtimestamp(due_at, UTC), WaitState(state)) for token, due_at, state in found]
+            rows = db.execute(
+                "SELECT row, version, token FROM waits WHERE target = ? AND due_at <= ? ORDER BY due_at",
+                (target, before.timestamp()),
+            )
+            for row, version, token in rows:
+                wait = self._rows.read(row, Wait, version=str(version), name=token)
+                if wait is None or wait.due_at is None:
+                    continue  # it stays due, for a release that can read it
+                one = Due(token, wait.due_at, wait.state, wait.cancels)
+                if one.is_for_adf or not for_adf:
+                    found.append(one)
+                if len(found) == limit:
+                    break
+        return found
 
     def open_waits(self, factory: FactoryId, *, limit: int, pipeline: str | None = None) -> Sequence[OpenWait]:
         """Return a factory's open waits, the oldest first."""
-        first = match_prefix(pipeline) if pipeline is not None else ""
+        query, values = _OPEN, [factory.key]
+        if pipeline is not None:
+            first = match_prefix(pipeline)
+            query, values = _OPEN_BY_MATCH, [factory.key, first, first + "\x7f"]
+        found: list[OpenWait] = []
         with self._transaction("DEFERRED") as db:
-            found = db.execute(
-                "SELECT token, run_id, registered_at, "
-                "CASE WHEN json_extract(row, '$.on_abandon') = 'cancel' OR json_extract(row, '$.match') IS NOT NULL "
-                "THEN row END "
-                "FROM waits WHERE factory = ? AND state = 'open' AND run_id >= ? AND run_id < ? "
-                "ORDER BY registered_at LIMIT ?",
-                (factory.key, first, first + "\x7f", limit),
-            ).fetchall()
-        return [_open_wait(*one) for one in found]
+            for row, version, token in db.execute(query, values):
+                wait = self._rows.read(row, Wait, version=str(version), name=token)
+                if wait is not None:
+                    of = wait.match.pipeline.lower() if wait.match is not None else None
+                    found.append(OpenWait(token, wait.key.run_id, wait.registered_at, wait.watched, of))
+                if len(found) == limit:
+                    break
+        return found
 
     def waits(self, which: WaitFilter, *, limit: int, cursor: str | None) -> tuple[Sequence[Wait], str | None]:
         """Return a page of waits. The cursor is the place of the last one shown."""
@@ -156,11 +186,20 @@ class SqliteStore:
         where = " AND ".join(conditions)
         with self._transaction("DEFERRED") as db:
             found = db.execute(
-                f"SELECT row, version FROM waits WHERE {where} ORDER BY registered_at DESC, token DESC LIMIT ?",  # noqa: S608
+                "SELECT row, version, token, registered_at FROM waits "  # noqa: S608 - of the conditions above
+                f"WHERE {where} ORDER BY registered_at DESC, token DESC LIMIT ?",
                 (*values, limit + 1),
             ).fetchall()
-        page = [decode(row, Wait, version=str(version)) for row, version in found[:limit]]
-        return page, _cursor(page[-1]) if len(found) > limit else None
+        page = self._readable([one[:3] for one in found[:limit]], Wait)
+        if len(found) <= limit:
+            return page, None
+        *_, token, registered_at = found[limit - 1]
+        return page, _cursor(registered_at, token)
+
+    def _readable(self, found: Sequence[tuple[str, int, str]], kind: type[Row]) -> list[Row]:
+        """Return the rows among those found, with their versions and names, that this release can read."""
+        rows = [self._rows.read(row, kind, version=str(version), name=name) for row, version, name in found]
+        return [row for row in rows if row is not None]
 
     # --- trigger requests ---
 
@@ -170,7 +209,11 @@ class SqliteStore:
             found = db.execute(
                 "SELECT row, version FROM requests WHERE idempotency_key = ?", (idempotency_key,)
             ).fetchone()
-        return decode(found[0], StartRequest, version=str(found[1])) if found else None
+        return self._request((*found, idempotency_key)) if found else None
+
+    def _request(self, found: tuple[str, int, str]) -> StartRequest:
+        row, version, idempotency_key = found
+        return self._rows.request(row, version=str(version), name=request_partition(idempotency_key))
 
     def save_request(self, record: StartRequest) -> StartRequest:
         """Write the record of a trigger request."""
@@ -184,6 +227,15 @@ class SqliteStore:
                 key=(record.idempotency_key,),
             )
         return stored(record, version=_next(record.version))
+
+    def requests_at(self, place: str, *, limit: int) -> Sequence[StartRequest]:
+        """Return the records of trigger requests of one task: as many as it had tries."""
+        with self._transaction("DEFERRED") as db:
+            found = db.execute(
+                "SELECT row, version, idempotency_key FROM requests WHERE json_extract(row, '$.place') = ?", (place,)
+            ).fetchall()
+        records = [self._request(one) for one in found]
+        return sorted(records, key=lambda record: record.received_at, reverse=True)[:limit]
 
     def drop_request(self, record: StartRequest) -> None:
         """Delete the record, unless somebody changed it."""
@@ -209,13 +261,16 @@ class SqliteStore:
 
     def events(self, *, verdict: Verdict | None, run_id: str | None, limit: int) -> Sequence[EventRecord]:
         """Return the newest events first."""
+        found: list[EventRecord] = []
         with self._transaction("DEFERRED") as db:
-            found = db.execute(
-                "SELECT row FROM events WHERE (?1 IS NULL OR verdict = ?1) AND (?2 IS NULL OR run_id = ?2) "
-                "ORDER BY number DESC LIMIT ?3",
-                (verdict.value if verdict else None, run_id, limit),
-            ).fetchall()
-        return [msgspec.json.decode(row, type=EventRecord) for (row,) in found]
+            rows = db.execute(
+                "SELECT row, number FROM events WHERE (?1 IS NULL OR verdict = ?1) AND (?2 IS NULL OR run_id = ?2) "
+                "ORDER BY number DESC",
+                (verdict.value if verdict else None, run_id),
+            )
+            readable = (self._rows.event(row, name=f"event {number}") for row, number in rows)
+            found += itertools.islice(filter(None, readable), limit)
+        return found
 
     # --- breakers ---
 
@@ -223,7 +278,10 @@ class SqliteStore:
         """Return a breaker's row."""
         with self._transaction("DEFERRED") as db:
             found = db.execute("SELECT row, version FROM breakers WHERE name = ?", (name,)).fetchone()
-        return decode(found[0], Breaker, version=str(found[1])) if found else Breaker(name)
+        if not found:
+            return Breaker(name)
+        version = str(found[1])
+        return self._rows.read(found[0], Breaker, version=version, name=name) or Breaker(name, version=version)
 
     def save_breaker(self, breaker: Breaker) -> Breaker:
         """Write a breaker's row."""
@@ -241,8 +299,8 @@ class SqliteStore:
     def breakers(self) -> Sequence[Breaker]:
         """Return all breakers' rows."""
         with self._transaction("DEFERRED") as db:
-            found = db.execute("SELECT row, version FROM breakers ORDER BY name").fetchall()
-        return [decode(row, Breaker, version=str(version)) for row, version in found]
+            found = db.execute("SELECT row, version, name FROM breakers ORDER BY name").fetchall()
+        return self._readable(found, Breaker)
 
     # --- sweeps ---
 
@@ -250,7 +308,10 @@ class SqliteStore:
         """Return how far a factory was swept."""
         with self._transaction("DEFERRED") as db:
             found = db.execute("SELECT row, version FROM sweeps WHERE factory = ?", (factory.key,)).fetchone()
-        return decode(found[0], Sweep, version=str(found[1])) if found else Sweep(factory)
+        if not found:
+            return Sweep(factory)
+        version = str(found[1])
+        return self._rows.read(found[0], Sweep, version=version, name=factory.key) or Sweep(factory, version=version)
 
     def save_sweep(self, sweep: Sweep) -> Sweep:
         """Write how far a factory was swept."""
@@ -277,10 +338,10 @@ class SqliteStore:
         removed = self._purge_waits(before, limit) + self._purge_runs(before, limit)
         with self._transaction("IMMEDIATE") as db:
             rows = db.execute("SELECT idempotency_key, row FROM requests")
-            over = [(key,) for key, row in rows if is_over(decode(row, StartRequest, version=""), before)][:limit]
-            db.executemany("DELETE FROM requests WHERE idempotency_key = ?", over)
+            over = [(key,) for key, row in rows if self._is_over(row, StartRequest, request_partition(key), before)]
+            db.executemany("DELETE FROM requests WHERE idempotency_key = ?", over[:limit])
             events = db.execute("DELETE FROM events WHERE received_at < ?", (before.timestamp(),)).rowcount
-        return removed + len(over) + events
+        return removed + len(over[:limit]) + events
 
     def _purge_waits(self, before: datetime, limit: int) -> int:
         """A wait cannot have changed before it was registered: the index on that time finds the candidates."""
@@ -289,7 +350,7 @@ class SqliteStore:
                 "SELECT token, row FROM waits WHERE registered_at < ? AND state NOT IN ('open', 'due')",
                 (before.timestamp(),),
             )
-            over = [(token,) for token, row in rows if is_over(decode(row, Wait, version=""), before)][:limit]
+            over = [(token,) for token, row in rows if self._is_over(row, Wait, token, before)][:limit]
             db.executemany("DELETE FROM waits WHERE token = ?", over)
         return len(over)
 
@@ -299,9 +360,14 @@ class SqliteStore:
                 "SELECT factory, run_id, row FROM runs WHERE NOT EXISTS "
                 "(SELECT 1 FROM waits WHERE waits.factory = runs.factory AND waits.run_id = runs.run_id)"
             )
-            over = [name for *name, row in rows if is_over(decode(row, Run, version=""), before)][:limit]
+            over = [name for *name, row in rows if self._is_over(row, Run, " ".join(name), before)][:limit]
             db.executemany("DELETE FROM runs WHERE factory = ? AND run_id = ?", over)
         return len(over)
+
+    def _is_over(self, row: str, kind: type[Dated], name: str, before: datetime) -> bool:
+        """Whether a row may be purged; one that cannot be read is left to a newer release."""
+        found = self._rows.read(row, kind, version="", name=name)
+        return found is not None and is_over(found, before)
 
     # --- the file ---
 
@@ -399,15 +465,6 @@ def _put_wait(db: sqlite3.Connection, wait: Wait) -> None:
     )
 
 
-def _open_wait(token: str, run_id: str, registered_at: float, row: str | None) -> OpenWait:
-    """Return a hint to an open wait; `row` is given where there is more to tell."""
-    at = datetime.fromtimestamp(registered_at, UTC)
-    if row is None:
-        return OpenWait(token, run_id, at)
-    wait = decode(row, Wait, version="")
-    return OpenWait(token, run_id, at, wait.watched, wait.match.pipeline.lower() if wait.match is not None else None)
-
-
 def _compare_and_set(
     db: sqlite3.Connection, version: str, *, insert: str, update: str, values: tuple[Any, ...], key: tuple[str, ...]
 ) -> None:
@@ -420,13 +477,18 @@ def _compare_and_set(
         raise StoreConflict(key)
 
 
+def _stored(row: Row) -> Row:
+    """Return a row as it stands once it is stored."""
+    return row if row.version == UNREADABLE else stored(row, version=_next(row.version))
+
+
 def _next(version: str) -> str:
     """Return the version after this one; rows count their changes."""
     return str(int(version or "0") + 1)
 
 
-def _cursor(wait: Wait) -> str:
-    place = json.dumps([wait.registered_at.timestamp(), wait.token])
+def _cursor(registered_at: float, token: str) -> str:
+    place = json.dumps([registered_at, token])
     return base64.urlsafe_b64encode(place.encode()).decode()
 
 

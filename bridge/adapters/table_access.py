@@ -32,7 +32,7 @@ _RETRY_AFTER: Final = timedelta(seconds=5)
 _MOST_CONNECTIONS: Final = 64
 _PAGE: Final = 1_000  # the most that one answer holds
 # https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions
-_TRANSACTION_ROWS: Final = 100
+TRANSACTION_ROWS: Final = 100
 _TRANSACTION_BYTES: Final = 3_500_000  # of 4 MiB
 # https://learn.microsoft.com/rest/api/storageservices/table-service-error-codes
 _NO_TABLE: Final = "TableNotFound"
@@ -132,8 +132,18 @@ class Table:
         """Write an entity, whatever was there."""
         self._call(lambda: self._client.upsert_entity(dict(entity), mode=UpdateMode.REPLACE))
 
-    def delete(self, partition: str, row: str, *, etag: str | None = None) -> None:
-        """Delete an entity, unless it was changed since it was read with that ETag. It need not be there."""
+    def upsert_all(self, entities: Sequence[Entity]) -> None:
+        """Write entities of one partition, 100 at most, whatever was there: all of them or none."""
+        if len(entities) == 1:
+            self.upsert(entities[0])
+        elif entities:
+            self._transact([("upsert", dict(entity), {"mode": UpdateMode.REPLACE}) for entity in entities])
+
+    def delete(self, partition: str, row: str, *, etag: str | None = None) -> bool:
+        """Delete an entity, unless it was changed since it was read with that ETag; return whether it is gone.
+
+        It need not have been there.
+        """
         condition = {"etag": etag, "match_condition": MatchConditions.IfNotModified} if etag is not None else {}
 
         def delete() -> None:
@@ -142,12 +152,13 @@ class Table:
         try:
             self._call(delete)
         except StoreConflict:
-            return
+            return False
+        return True
 
     def delete_all(self, entities: Sequence[Entity]) -> None:
         """Delete entities of one partition, those that are unchanged; in transactions as far as nobody interferes."""
-        for start in range(0, len(entities), _TRANSACTION_ROWS):
-            some = entities[start : start + _TRANSACTION_ROWS]
+        for start in range(0, len(entities), TRANSACTION_ROWS):
+            some = entities[start : start + TRANSACTION_ROWS]
             operations: list[TransactionOperationType] = [
                 ("delete", dict(entity), {"etag": etag_of(entity), "match_condition": MatchConditions.IfNotModified})
                 for entity in some
@@ -157,6 +168,17 @@ class Table:
             except StoreConflict:
                 for entity in some:
                     self.delete(entity["PartitionKey"], entity["RowKey"], etag=etag_of(entity))
+
+    def discard(self, partition: str, rows: Sequence[str]) -> None:
+        """Delete entities of one partition, 100 at most, whatever they are; they need not have been there."""
+        try:
+            if len(rows) > 1:
+                self._transact([("delete", {"PartitionKey": partition, "RowKey": row}) for row in rows])
+                return
+        except StoreConflict:
+            pass  # one of them was not there: then each by itself
+        for row in rows:
+            self.delete(partition, row)
 
     def write(self, writes: Sequence[Write]) -> list[str]:
         """Write entities of one partition in one transaction; return their ETags. StoreConflict: nothing was changed.
@@ -220,7 +242,7 @@ def _groups(writes: Sequence[Write]) -> Iterator[list[Write]]:
     size = 0
     for write in writes:
         own = wire_bytes(write.entity)
-        if group and (len(group) == _TRANSACTION_ROWS or size + own > _TRANSACTION_BYTES):
+        if group and (len(group) == TRANSACTION_ROWS or size + own > _TRANSACTION_BYTES):
             yield group
             group, size = [], 0
         group.append(write)

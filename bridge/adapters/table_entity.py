@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from bridge.adapters import table_keys as keys
-from bridge.adapters.rows import SCHEMA, Row, decode, encode, last_change
+from bridge.adapters.rows import SCHEMA, Row, Rows, encode, last_change
 from bridge.errors import StoreConflict, StoreUnavailable
 from bridge.model import Breaker, Run, StartRequest, Sweep, TimelineEntry, Wait
 
@@ -27,7 +27,10 @@ _TIMELINE_ENDS: Final = 4  # how many lines at either end are kept when a story 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a row's version remembers: the entity's ETag, and the keys of the index rows that it had."""
+    """What a row's version remembers: the entity's ETag, and the keys of the index rows that it had.
+
+    A trigger request has one only, its `place_key`, which stands where a wait's `due_key` does.
+    """
 
     etag: str
     due_key: str = ""
@@ -44,6 +47,11 @@ class Seen:
         return cls(*parts)
 
     @property
+    def place_key(self) -> str:
+        """The key of a trigger request among those of its task."""
+        return self.due_key
+
+    @property
     def version(self) -> str:
         """The version, as the core carries it around."""
         return f"{self.etag}\n{self.due_key}\n{self.open_key}"
@@ -56,6 +64,8 @@ def wait_entity(wait: Wait, *, due_key: str, open_key: str, write: str) -> dict[
         "kind": "wait",
         "live": not wait.is_over,
         "state": wait.state.value,
+        "mode": wait.mode.value,
+        "cancels": wait.cancels,
         "due_key": due_key,
         "open_key": open_key,
     }
@@ -66,9 +76,10 @@ def run_entity(run: Run, *, write: str) -> dict[str, Any]:
     return {**_entity(run, keys.run_partition(run.key), keys.RUN_ROW, write), "kind": "run", "live": False}
 
 
-def request_entity(record: StartRequest, *, write: str) -> dict[str, Any]:
+def request_entity(record: StartRequest, *, place_key: str, write: str) -> dict[str, Any]:
     """Return a trigger request's entity."""
-    return {**_entity(record, keys.request_partition(record.idempotency_key), "request", write), "kind": "request"}
+    entity = _entity(record, keys.request_partition(record.idempotency_key), keys.REQUEST_ROW, write)
+    return {**entity, "kind": "request", "place": record.place or "", "place_key": place_key}
 
 
 def breaker_entity(breaker: Breaker, *, write: str) -> dict[str, Any]:
@@ -93,14 +104,20 @@ def _entity(row: Row, partition: str, row_key: str, write: str) -> dict[str, Any
     }
 
 
-def row_of(entity: Entity, kind: type[Row]) -> Row:
-    """Return an entity's row. Older schemas and fields that are not known here are read like any other."""
-    return decode(text_of(entity), kind, version=version_of(entity))
+def read_row(rows: Rows, entity: Entity, kind: type[Row]) -> Row | None:
+    """Return an entity's row, or None if it cannot be read."""
+    return rows.read(text_of(entity), kind, **about(entity))
+
+
+def about(entity: Entity) -> dict[str, str]:
+    """Return what a row is read with: its version, and the name by which it is told when it cannot be read."""
+    return {"version": version_of(entity), "name": f"{entity['PartitionKey']} {entity['RowKey']}"}
 
 
 def version_of(entity: Entity) -> str:
     """Return the version of an entity's row as it was read."""
-    return Seen(etag_of(entity), entity.get("due_key", ""), entity.get("open_key", "")).version
+    first = entity.get("place_key") or entity.get("due_key", "")
+    return Seen(etag_of(entity), first, entity.get("open_key", "")).version
 
 
 def etag_of(entity: Entity) -> str:

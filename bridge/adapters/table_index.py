@@ -6,7 +6,7 @@ many, never one too few. One that its row denies is passed over, and deleted onc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from bridge.adapters import table_keys as keys
-from bridge.adapters.table_access import Table, Write
+from bridge.adapters.table_access import TRANSACTION_ROWS, Table, Write
 from bridge.adapters.table_entity import Entity, etag_of
 from bridge.errors import StoreConflict, StoreUnavailable
 from bridge.model import RunKey, Wait
@@ -24,12 +24,13 @@ ROWS_WRITTEN: Final = "table.rows-written"
 HINT_REMOVED: Final = "table.hint-removed"
 PURGED_HINTS: Final = "table.purged-hints"
 PURGED_ROWS: Final = "table.purged-rows"
+FOR_ADF: Final = "yes"
 POINTS: Final = (HINT_WRITTEN, ROWS_WRITTEN, HINT_REMOVED, PURGED_HINTS, PURGED_ROWS)
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """An index row: where it stands, and the partition of the run that it points to."""
+    """An index row: where it stands, and the partition of the row that it points to."""
 
     partition: str
     row: str
@@ -49,9 +50,15 @@ def age_hint(wait: Wait) -> Hint:
 
 
 def due_hint(wait: Wait, due_key: str) -> Hint:
-    """Return a wait's place among what is due for its target."""
+    """Return a wait's place among what is due for its target, saying whether ADF is to be asked.
+
+    It may say so of one for which ADF is asked no more: a hint stays as long as its wait is due at that time.
+    """
     partition = keys.DUE + keys.name(wait.task.target)
-    return Hint(partition, due_key, keys.run_partition(wait.key), {"token": wait.token})
+    facts = {"token": wait.token}
+    if wait.cancels or not wait.state.is_told:
+        facts["for_adf"] = FOR_ADF
+    return Hint(partition, due_key, keys.run_partition(wait.key), facts)
 
 
 def open_hint(wait: Wait, open_key: str) -> Hint:
@@ -65,9 +72,28 @@ def open_hint(wait: Wait, open_key: str) -> Hint:
     return Hint(partition, open_key, keys.run_partition(wait.key), facts)
 
 
+def match_hint(wait: Wait, open_key: str) -> Hint | None:
+    """Return an open wait's place among those for the next run of its pipeline, if it is one of these."""
+    if wait.match is None:
+        return None
+    partition = keys.matches_partition(wait.key.factory.key, wait.match.pipeline)
+    return Hint(partition, open_key, keys.run_partition(wait.key), open_hint(wait, open_key).facts)
+
+
 def run_hint(key: RunKey) -> Hint:
     """Return the way from a run id to its run's partition."""
-    return Hint(keys.RUN_IDS + keys.name(key.run_id), keys.name(key.factory.key), keys.run_partition(key))
+    return run_hint_of(keys.run_partition(key))
+
+
+def run_hint_of(partition: str) -> Hint:
+    """Return the way from a run id to its run's partition, by that."""
+    factory, run_id = keys.run_of(partition)
+    return Hint(keys.RUN_IDS + run_id, factory, partition)
+
+
+def place_hint(place: str, place_key: str, request: str) -> Hint:
+    """Return a trigger request's place among those of its task; `request` is its partition."""
+    return Hint(keys.PLACES + keys.name(place), place_key, request)
 
 
 def moving_key(at: datetime, token: str, write: str) -> str:
@@ -89,10 +115,11 @@ class Index:
         self._grace = grace
         self._reach = reach
 
-    def add(self, hint: Hint) -> None:
-        """Write a hint."""
-        self._table.upsert(self._entity(hint))
-        self._reach(HINT_WRITTEN)
+    def add(self, hints: Iterable[Hint]) -> None:
+        """Write hints: those of one partition at once."""
+        for group in _groups(hints):
+            self._table.upsert_all([self._entity(hint) for hint in group])
+            self._reach(HINT_WRITTEN)
 
     def claim(self, hint: Hint, row: str) -> None:
         """Write the hint of a name that stands for one row only; StoreConflict when it stands for another one."""
@@ -114,13 +141,14 @@ class Index:
                 raise StoreConflict(hint.partition)
         return etag_of(found)
 
-    def remove(self, hint: Hint) -> None:
-        """Remove a hint that was true before the row was written. The row is written: this may fail."""
-        try:
-            self._table.delete(hint.partition, hint.row)
-        except StoreUnavailable:
-            return  # whoever reads it finds that its row denies it
-        self._reach(HINT_REMOVED)
+    def remove(self, hints: Iterable[Hint]) -> None:
+        """Remove hints that were true before their rows were written. The rows are written: this may fail."""
+        for group in _groups(hints):
+            try:
+                self._table.discard(group[0].partition, [hint.row for hint in group])
+            except StoreUnavailable:
+                return  # whoever reads them finds that their rows deny them
+            self._reach(HINT_REMOVED)
 
     def denied(self, hint: Entity) -> None:
         """Delete a hint that its row denies, unless it is so young that its row may still be on the way."""
@@ -135,21 +163,18 @@ class Index:
         """Whether whoever wrote a hint has written its row by now, or never will."""
         return bool(keys.moment_of(hint["at"]) < self._now() - self._grace)
 
-    def rebuild(self, hint: Hint) -> bool:
-        """Write a hint if it is missing; return whether it was."""
-        if not self.is_missing(hint):
-            return False
+    def rebuild(self, hint: Hint) -> None:
+        """Write a hint that is missing."""
         self._table.upsert(self._entity(hint))
-        return True
 
     def is_missing(self, hint: Hint) -> bool:
         """Whether a hint is not there."""
         return self._table.get(hint.partition, hint.row, select=["RowKey"]) is None
 
-    def forget(self, hints: Iterator[Hint]) -> None:
+    def forget(self, hints: Iterable[Hint]) -> None:
         """Remove the hints to rows that are about to be removed."""
-        for hint in hints:
-            self._table.delete(hint.partition, hint.row)
+        for group in _groups(hints):
+            self._table.discard(group[0].partition, [hint.row for hint in group])
 
     def _entity(self, hint: Hint) -> dict[str, str]:
         at = keys.moment(self._now())
@@ -162,3 +187,13 @@ class Index:
             "write": f"{at};{hint.to}",
             **hint.facts,
         }
+
+
+def _groups(hints: Iterable[Hint]) -> Iterator[list[Hint]]:
+    """Yield hints of one partition each, as many as change at once; those that come first, first."""
+    partitions: dict[str, list[Hint]] = {}
+    for hint in hints:
+        partitions.setdefault(hint.partition, []).append(hint)
+    for group in partitions.values():
+        for start in range(0, len(group), TRANSACTION_ROWS):
+            yield group[start : start + TRANSACTION_ROWS]

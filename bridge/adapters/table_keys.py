@@ -21,6 +21,8 @@ NEVER: Final = "9" * _MICROS_DIGITS  # later than any moment
 # A run's partition holds two names and a prefix. Of a longer name, its beginning and its hash are the key.
 _NAME_CHARS: Final = 240
 _BEGINNING_CHARS: Final = 160
+_HASH_CHARS: Final = 16
+_WRITE_CHARS: Final = 12
 _STRANGE: Final = re.compile(r"[^A-Za-z0-9._-]")
 _SIGNS: Final = "-.0123456789;=ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
 _INVERTED: Final = str.maketrans(_SIGNS, _SIGNS[::-1])
@@ -30,7 +32,9 @@ TOKENS: Final = "token;"
 RUN_IDS: Final = "runid;"
 DUE: Final = "due;"
 AGES: Final = "age;"
+MATCHES: Final = "match;"
 OPEN: Final = "open;"
+PLACES: Final = "place;"
 REQUESTS: Final = "request;"
 EVENTS: Final = "event;"
 BREAKERS: Final = "breaker"
@@ -43,7 +47,7 @@ def name(text: str) -> str:
     encoded = _STRANGE.sub(lambda sign: "".join(f"={byte:02X}" for byte in sign[0].encode()), text)
     if len(encoded) <= _NAME_CHARS:
         return encoded
-    return f"{encoded[:_BEGINNING_CHARS]}~{hashlib.sha256(text.encode()).hexdigest()}"
+    return f"{encoded[:_BEGINNING_CHARS]}~{_hash(text)}"
 
 
 def moment(at: datetime) -> str:
@@ -89,6 +93,12 @@ def run_partition(key: RunKey) -> str:
     return f"{RUNS}{name(key.factory.key)};{name(key.run_id)}"
 
 
+def run_of(partition: str) -> tuple[str, str]:
+    """Return the names of a run's factory and of its id, as they are in keys, of the partition that it has."""
+    factory, run_id = partition.removeprefix(RUNS).split(";")
+    return factory, run_id
+
+
 RUN_ROW: Final = "run"
 
 
@@ -99,12 +109,47 @@ def wait_row(token: str) -> str:
 
 def request_partition(idempotency_key: str) -> str:
     """Return the partition of a trigger request. The key is a caller's, so it is not shown."""
-    return REQUESTS + hashlib.sha256(idempotency_key.encode()).hexdigest()
+    return REQUESTS + _hash(idempotency_key)
+
+
+REQUEST_ROW: Final = "request"
+
+
+def place_key(received_at: datetime, idempotency_key: str, write: str) -> str:
+    """Return where a trigger request stands among those of its task, the one received last first.
+
+    It ends with what is that very write's own, as the keys of all hints do that move with their row.
+    """
+    return f"{newest_first(received_at)};{_hash(idempotency_key)[:_HASH_CHARS]};{write[:_WRITE_CHARS]}"
+
+
+def is_place_at(key: str, received_at: datetime) -> bool:
+    """Whether such a key is of that time."""
+    return key.startswith(newest_first(received_at) + ";")
+
+
+def matches_partition(factory: str, pipeline: str) -> str:
+    """Return the partition of the open waits for a pipeline's runs, by the factory's key; in whatever case."""
+    return f"{MATCHES}{name(factory)};{name(pipeline.lower())}"
 
 
 def age_key(registered_at: datetime, token: str) -> tuple[str, str]:
     """Return where a wait stands in the list of all waits, the newest first, then the greatest token."""
     return AGES + newest_day_first(registered_at), f"{newest_first(registered_at)};{inverted(name(token))}"
+
+
+def event_key(received_at: datetime, latest_first: str) -> tuple[str, str]:
+    """Return where an event stands in the list of them, the newest first."""
+    return EVENTS + newest_day_first(received_at), f"{newest_first(received_at)};{latest_first}"
+
+
+def last_event(received_at: datetime) -> tuple[str, str]:
+    """Return a place after all events of that time, and before all that are older."""
+    return event_key(received_at, "~")
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _micros(at: datetime) -> int:

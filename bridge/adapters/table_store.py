@@ -22,27 +22,31 @@ import msgspec
 
 from bridge.adapters import table_index as index
 from bridge.adapters import table_keys as keys
-from bridge.adapters.rows import stored
+from bridge.adapters.rows import UNREADABLE, Rows, stored
 from bridge.adapters.table_access import Table, Write
 from bridge.adapters.table_entity import (
     Entity,
     Seen,
+    about,
     breaker_entity,
     chunks,
+    read_row,
     request_entity,
-    row_of,
     run_entity,
     sweep_entity,
     text_of,
+    version_of,
     wait_entity,
 )
-from bridge.adapters.table_index import Index
-from bridge.adapters.table_plan import plan
+from bridge.adapters.table_index import Hint, Index
+from bridge.adapters.table_plan import Planned, plan
 from bridge.adapters.table_upkeep import Upkeep
+from bridge.errors import StoreConflict, StoreUnavailable
 from bridge.model import (
     Breaker,
     EventRecord,
     FactoryId,
+    Mode,
     Run,
     RunKey,
     StartRequest,
@@ -59,11 +63,12 @@ if TYPE_CHECKING:
 
 _GRACE: Final = timedelta(minutes=5)
 _EVENTS_KEPT: Final = 10_000
-_PRUNE_EVERY: Final = 500
 _READERS: Final = 8
 _NO_ETAG: Final = 'W/"none"'  # what no row has
 _PLACES_REMEMBERED: Final = 10_000
 _MOST_LOOKED_AT: Final = 2_000  # a page of a list that fits little ends after so many waits, with a cursor
+_STATES: Final = frozenset(WaitState)
+_MODES: Final = frozenset(Mode)
 _CURSOR: Final = re.compile(r"age;\d{7}\n\d{18};[\x21-\x7e]{1,400}")
 
 
@@ -79,34 +84,39 @@ class TableStore:
     """The port `Store` on Table Storage. Cheap to make; the table is made at the first use if it is missing.
 
     `reach` is told when a change has got to one of `table_index.POINTS`, so that a test can die there.
-    `readers` reads rows side by side, and `new_id` makes the ids of writes: a simulation has its own of both.
+    `readers` reads rows side by side, and `new_id` makes the ids of writes: a simulation has its own of both. `tell`
+    hears once of each row that was set aside, because a newer release wrote it, and this one cannot read it.
     """
 
-    def __init__(  # noqa: PLR0913 - production leaves all but two as they are
+    def __init__(
         self,
         client: TableClient,
         *,
-        retention: timedelta,
         reach: Callable[[str], None] = lambda _: None,
         now: Callable[[], datetime] = _utc_now,
         grace: timedelta = _GRACE,
         events_kept: int = _EVENTS_KEPT,
-        prune_every: int = _PRUNE_EVERY,
         readers: Executor | None = None,
         new_id: Callable[[], str] = _new_id,
+        tell: Callable[[str, str], None] | None = None,
     ) -> None:
         self._table = Table(client)
         self._readers = readers or ThreadPoolExecutor(_READERS, thread_name_prefix="table")
         self._new_id = new_id
         self._index = Index(self._table, now=now, grace=grace, reach=reach)
+        self._rows = Rows(tell)
         self._upkeep = Upkeep(
-            self._table, self._index, self._readers, reach=reach, events_kept=events_kept, new_id=new_id
+            self._table,
+            self._index,
+            self._rows,
+            self._readers,
+            now=now,
+            reach=reach,
+            events_kept=events_kept,
+            new_id=new_id,
         )
-        self._retention = retention
         self._reach = reach
         self._now = now
-        self._prune_every = prune_every
-        self._events_written = itertools.count(1)
         self._places: dict[str, str] = {}  # token → partition, which never changes
 
     def close(self) -> None:
@@ -117,16 +127,16 @@ class TableStore:
     # --- runs and waits ---
 
     def run(self, key: RunKey) -> tuple[Run | None, tuple[Wait, ...]]:
-        """Return a run's row and its waits' rows: one query of one partition."""
+        """Return a run's row and its waits' rows: one query of one partition. Of an unreadable one, what stands in."""
         run: Run | None = None
-        waits = []
+        waits = list[Wait | None]()
         for page in self._table.pages("PartitionKey eq @partition", partition=keys.run_partition(key)):
             for entity in page:
                 if entity["RowKey"] == keys.RUN_ROW:
-                    run = row_of(entity, Run)
+                    run = self._rows.run(text_of(entity), key, **about(entity))
                 else:
-                    waits.append(row_of(entity, Wait))
-        return run, tuple(sorted(waits, key=lambda wait: (wait.registered_at, wait.token)))
+                    waits.append(self._rows.wait(text_of(entity), **about(entity)))
+        return run, tuple(sorted(filter(None, waits), key=lambda wait: (wait.registered_at, wait.token)))
 
     def find_runs(self, run_id: str) -> Sequence[Run]:
         """Return the rows of that run id."""
@@ -136,15 +146,15 @@ class TableStore:
                 entity = self._table.get(hint["to"], keys.RUN_ROW)
                 if entity is None:
                     self._index.denied(hint)
-                else:
-                    found.append(row_of(entity, Run))
+                elif (run := read_row(self._rows, entity, Run)) is not None:
+                    found.append(run)
         return found
 
     def find_wait(self, token: str) -> Wait | None:
         """Return the wait of a token."""
         place, row = self._places.get(token), keys.wait_row(token)
         if place is not None and (entity := self._table.get(place, row)) is not None:
-            return row_of(entity, Wait)
+            return read_row(self._rows, entity, Wait)
         hint = self._table.get(keys.TOKENS + keys.name(token), "token")
         if hint is None:
             return None
@@ -153,58 +163,65 @@ class TableStore:
             self._index.denied(hint)
             return None
         self._remember(token, hint["to"])
-        return row_of(entity, Wait)
+        return read_row(self._rows, entity, Wait)
 
     def put(self, run: Run | None, waits: Sequence[Wait]) -> tuple[Run | None, tuple[Wait, ...]]:
         """Write a run's row and waits' rows: hints that come, the rows in one transaction, hints that go."""
         write = self._new_id()
-        planned = [plan(wait, write) for wait in waits]
+        planned = [plan(wait, write) for wait in waits if wait.version != UNREADABLE]
+        is_written = run is not None and run.version != UNREADABLE
         rows: list[Write] = []
-        if run is not None:
+        if run is not None and is_written:
             rows.append(Write(run_entity(run, write=write), Seen.of(run.version).etag))
         for one in planned:
             entity = wait_entity(one.wait, due_key=one.due_key, open_key=one.open_key, write=write)
             rows.append(Write(entity, one.seen.etag))
-        if not rows:
-            return None, ()
         if len({row.entity["PartitionKey"] for row in rows}) > 1:
             raise ValueError("rows of several runs cannot change together")
-        if run is not None and not run.version:
-            self._index.add(index.run_hint(run.key))
+        etags = iter(self._put(rows, planned, [index.run_hint(run.key)] if run is not None and not run.version else []))
+        if run is not None and is_written:
+            run = stored(run, version=Seen(next(etags)).version)
+        written = {
+            one.wait.token: stored(one.wait, version=Seen(etag, one.due_key, one.open_key).version)
+            for one, etag in zip(planned, etags, strict=True)
+        }
+        return run, tuple(written.get(wait.token, wait) for wait in waits)
+
+    def _put(self, rows: Sequence[Write], planned: Sequence[Planned], of_run: Sequence[Hint]) -> Sequence[str]:
+        """Write rows, between the hints that come and those that go; return the rows' ETags."""
+        if not rows:
+            return ()
+        self._index.add(of_run)
         for one in planned:
             if not one.seen.etag:
                 self._index.claim(index.token_hint(one.wait), keys.wait_row(one.wait.token))
-            for hint in one.added:
-                self._index.add(hint)
+        self._index.add(hint for one in planned for hint in one.added)
         etags = self._table.write(rows)
         self._reach(index.ROWS_WRITTEN)
         for one in planned:
             self._remember(one.wait.token, rows[0].entity["PartitionKey"])
-            for hint in one.dropped:
-                self._index.remove(hint)
-        written = None if run is None else stored(run, version=Seen(etags.pop(0)).version)
-        return written, tuple(
-            stored(one.wait, version=Seen(etag, one.due_key, one.open_key).version)
-            for one, etag in zip(planned, etags, strict=True)
-        )
+        self._index.remove(hint for one in planned for hint in one.dropped)
+        return etags
 
-    def due(self, target: str, *, before: datetime, limit: int) -> Sequence[Due]:
+    def due(self, target: str, *, before: datetime, limit: int, for_adf: bool = False) -> Sequence[Due]:
         """Return a target's due waits: the beginning of its partition, each checked against its row."""
         found: list[Due] = []
-        pages = self._table.pages(
-            "PartitionKey eq @partition and RowKey lt @end",
-            partition=keys.DUE + keys.name(target),
-            end=keys.moment_after(before),
-            size=limit,
-        )
-        for page in pages:
-            rows = self._rows(page, select=["due_key", "state"])
-            for hint, row in zip(page, rows, strict=True):
+        condition = "PartitionKey eq @partition and RowKey lt @end"
+        values = {"partition": keys.DUE + keys.name(target), "end": keys.moment_after(before)}
+        if for_adf:
+            condition, values["for_adf"] = condition + " and for_adf eq @for_adf", index.FOR_ADF
+        for page in self._table.pages(condition, size=limit, **values):
+            for hint, row in zip(page, self._rows_of(page), strict=True):
                 if row is None or row["due_key"] != hint["RowKey"]:
                     self._index.denied(hint)
                     continue
                 self._remember(hint["token"], hint["to"])
-                found.append(Due(hint["token"], keys.moment_of(hint["RowKey"]), WaitState(row["state"])))
+                wait = read_row(self._rows, row, Wait)
+                if wait is None:
+                    continue  # it stays due, for a release that can read it
+                one = Due(wait.token, keys.moment_of(hint["RowKey"]), wait.state, wait.cancels)
+                if one.is_for_adf or not for_adf:
+                    found.append(one)
                 if len(found) == limit:
                     return found
         return found
@@ -213,16 +230,17 @@ class TableStore:
         """Return a factory's open waits, the oldest first, each checked against its row."""
         found: list[OpenWait] = []
         partition = keys.OPEN + keys.name(factory.key)
-        condition, values = "PartitionKey eq @partition", {"partition": partition}
         if pipeline is not None:
-            condition, values["pipeline"] = condition + " and pipeline eq @pipeline", pipeline
-        for page in self._table.pages(condition, size=limit, **values):
-            rows = self._rows(page, select=["open_key"])
+            partition = keys.matches_partition(factory.key, pipeline)
+        for page in self._table.pages("PartitionKey eq @partition", size=limit, partition=partition):
+            rows = self._rows_of(page, select=["PartitionKey", "RowKey", "open_key", "state", "mode"])
             for hint, row in zip(page, rows, strict=True):
                 if row is None or row["open_key"] != hint["RowKey"]:
                     self._index.denied(hint)
                     continue
                 self._remember(hint["token"], hint["to"])
+                if not self._is_known(row):
+                    continue
                 found.append(
                     OpenWait(
                         hint["token"],
@@ -236,6 +254,13 @@ class TableStore:
                     return found
         return found
 
+    def _is_known(self, row: Entity) -> bool:
+        """Whether a wait's state and mode are words of this release, as far as its row says without being read."""
+        if row["state"] in _STATES and row.get("mode", Mode.RESUME) in _MODES:
+            return True
+        self._rows.set_aside(Wait.__name__, about(row)["name"])
+        return False
+
     def waits(self, which: WaitFilter, *, limit: int, cursor: str | None) -> tuple[Sequence[Wait], str | None]:
         """Return a page of waits. The cursor is the place of the last one shown.
 
@@ -245,10 +270,12 @@ class TableStore:
         looked_at = 0
         last = ("", "")
         for page in self._ages(which, _place(cursor), size=limit + 1):
-            for hint, entity in zip(page, self._rows(page), strict=True):
-                wait = row_of(entity, Wait) if entity is not None else None
+            for hint, entity in zip(page, self._rows_of(page), strict=True):
+                wait = read_row(self._rows, entity, Wait) if entity is not None else None
                 place = (hint["PartitionKey"], hint["RowKey"])
-                if wait is None or keys.age_key(wait.registered_at, wait.token) != place:
+                if entity is not None and wait is None:
+                    pass  # a wait of a newer release: its place is left alone
+                elif wait is None or keys.age_key(wait.registered_at, wait.token) != place:
                     self._index.denied(hint)
                 elif _fits(wait, which):
                     if len(found) == limit:
@@ -275,7 +302,7 @@ class TableStore:
         older = "PartitionKey gt @after and PartitionKey lt @end"
         yield from self._table.pages(older + extra, after=after, end=keys.past(keys.AGES), size=size, **values)
 
-    def _rows(self, hints: Sequence[Entity], *, select: Sequence[str] | None = None) -> list[Entity | None]:
+    def _rows_of(self, hints: Sequence[Entity], *, select: Sequence[str] | None = None) -> list[Entity | None]:
         """Read the rows of waits that hints point to."""
 
         def read(hint: Entity) -> Entity | None:
@@ -292,28 +319,70 @@ class TableStore:
 
     def request(self, idempotency_key: str) -> StartRequest | None:
         """Return the record of a trigger request."""
-        entity = self._table.get(keys.request_partition(idempotency_key), "request")
-        return row_of(entity, StartRequest) if entity is not None else None
+        entity = self._table.get(keys.request_partition(idempotency_key), keys.REQUEST_ROW)
+        return self._request(entity) if entity is not None else None
+
+    def _request(self, entity: Entity) -> StartRequest:
+        return self._rows.request(text_of(entity), **about(entity))
 
     def save_request(self, record: StartRequest) -> StartRequest:
-        """Write the record of a trigger request."""
-        entity = request_entity(record, write=self._new_id())
-        (etag,) = self._table.write([Write(entity, Seen.of(record.version).etag)])
-        return stored(record, version=Seen(etag).version)
+        """Write the record of a trigger request; before it, the first time, its place among those of its task."""
+        write, seen = self._new_id(), Seen.of(record.version)
+        place_key = _place_key(record, seen, write)
+        entity = request_entity(record, place_key=place_key, write=write)
+        hint = index.place_hint(record.place or "", place_key, entity["PartitionKey"])
+        is_new = place_key not in ("", seen.place_key)
+        if is_new:
+            self._index.add([hint])
+        try:
+            (etag,) = self._table.write([Write(entity, seen.etag)])
+        except StoreConflict:
+            if is_new:
+                self._withdraw(hint)
+            raise
+        return stored(record, version=Seen(etag, place_key).version)
+
+    def _withdraw(self, hint: Hint) -> None:
+        """Remove the hint to a request's row that another one's stands in the way of, unless it is ours after all."""
+        try:
+            row = self._table.get(hint.to, keys.REQUEST_ROW, select=["place_key"])
+        except StoreUnavailable:
+            return  # whoever reads it finds that its row denies it
+        if row is None or row.get("place_key") != hint.row:
+            self._index.remove([hint])
+
+    def requests_at(self, place: str, *, limit: int) -> Sequence[StartRequest]:
+        """Return the records of trigger requests of one task: its partition, each hint checked against its row."""
+        found: list[StartRequest] = []
+        partition = keys.PLACES + keys.name(place)
+        for page in self._table.pages("PartitionKey eq @partition", partition=partition, size=limit):
+            rows = self._readers.map(lambda hint: self._table.get(hint["to"], keys.REQUEST_ROW), page)
+            for hint, row in zip(page, rows, strict=True):
+                if row is None or (row.get("place"), row.get("place_key")) != (place, hint["RowKey"]):
+                    self._index.denied(hint)
+                    continue
+                found.append(self._request(row))
+                if len(found) == limit:
+                    return found
+        return found
 
     def drop_request(self, record: StartRequest) -> None:
-        """Delete the record, unless somebody changed it."""
-        partition = keys.request_partition(record.idempotency_key)
-        self._table.delete(partition, "request", etag=Seen.of(record.version).etag or _NO_ETAG)
+        """Delete the record, unless somebody changed it; after it, its place among those of its task."""
+        partition, seen = keys.request_partition(record.idempotency_key), Seen.of(record.version)
+        is_gone = self._table.delete(partition, keys.REQUEST_ROW, etag=seen.etag or _NO_ETAG)
+        if is_gone and record.place is not None and seen.place_key:
+            self._reach(index.ROWS_WRITTEN)
+            self._index.remove([index.place_hint(record.place, seen.place_key, partition)])
 
     # --- events ---
 
     def record_event(self, record: EventRecord) -> None:
-        """Write into the list of events; now and then, drop what is too old or too much."""
+        """Write into the list of events. What is too old or too much goes with a purge."""
         latest_first = f"{10**19 - time.time_ns():019d}{self._new_id()[:8]}"
+        partition, row = keys.event_key(record.received_at, latest_first)
         entity = {
-            "PartitionKey": keys.EVENTS + keys.newest_day_first(record.received_at),
-            "RowKey": f"{keys.newest_first(record.received_at)};{latest_first}",
+            "PartitionKey": partition,
+            "RowKey": row,
             "kind": "event",
             "verdict": record.verdict.value,
             "run_id": record.run_id,
@@ -321,8 +390,6 @@ class TableStore:
             **chunks(msgspec.json.encode(record).decode()),
         }
         self._table.upsert(entity)
-        if next(self._events_written) % self._prune_every == 0:
-            self._upkeep.prune_events(record.received_at - self._retention)
 
     def events(self, *, verdict: Verdict | None, run_id: str | None, limit: int) -> Sequence[EventRecord]:
         """Return the newest events first."""
@@ -333,14 +400,17 @@ class TableStore:
         if run_id is not None:
             condition, values["run_id"] = condition + " and run_id eq @run_id", run_id
         entities = itertools.chain.from_iterable(self._table.pages(condition, size=limit, **values))
-        return [msgspec.json.decode(text_of(one), type=EventRecord) for one in itertools.islice(entities, limit)]
+        found = (self._rows.event(text_of(one), name=about(one)["name"]) for one in entities)
+        return list(itertools.islice(filter(None, found), limit))
 
     # --- breakers ---
 
     def breaker(self, name: str) -> Breaker:
         """Return a breaker's row."""
         entity = self._table.get(keys.BREAKERS, keys.name(name))
-        return row_of(entity, Breaker) if entity is not None else Breaker(name)
+        if entity is None:
+            return Breaker(name)
+        return read_row(self._rows, entity, Breaker) or Breaker(name, version=version_of(entity))
 
     def save_breaker(self, breaker: Breaker) -> Breaker:
         """Write a breaker's row."""
@@ -351,15 +421,17 @@ class TableStore:
     def breakers(self) -> Sequence[Breaker]:
         """Return all breakers' rows."""
         pages = self._table.pages("PartitionKey eq @partition", partition=keys.BREAKERS)
-        found = [row_of(entity, Breaker) for page in pages for entity in page]
-        return sorted(found, key=lambda breaker: breaker.name)
+        found = [read_row(self._rows, entity, Breaker) for page in pages for entity in page]
+        return sorted(filter(None, found), key=lambda breaker: breaker.name)
 
     # --- sweeps ---
 
     def sweep(self, factory: FactoryId) -> Sweep:
         """Return how far a factory was swept."""
         entity = self._table.get(keys.SWEEPS, keys.name(factory.key))
-        return row_of(entity, Sweep) if entity is not None else Sweep(factory)
+        if entity is None:
+            return Sweep(factory)
+        return read_row(self._rows, entity, Sweep) or Sweep(factory, version=version_of(entity))
 
     def save_sweep(self, sweep: Sweep) -> Sweep:
         """Write how far a factory was swept."""
@@ -370,7 +442,7 @@ class TableStore:
     # --- upkeep ---
 
     def repair(self, *, limit: int = 1_000) -> int:
-        """Write missing index rows anew, of at least `limit` live waits if there are more; go on there next time."""
+        """Write missing index rows anew, of about `limit` live waits and requests; go on there next time."""
         return self._upkeep.repair(limit)
 
     def purge(self, before: datetime, *, limit: int = 1_000) -> int:
@@ -381,6 +453,15 @@ class TableStore:
         """Write and read a row."""
         self._table.upsert({"PartitionKey": keys.UPKEEP, "RowKey": "check", "at": keys.moment(self._now())})
         self._table.get(keys.UPKEEP, "check")
+
+
+def _place_key(record: StartRequest, seen: Seen, write: str) -> str:
+    """Return where a request stands among those of its task: where it has stood, unless it never had a place."""
+    if record.place is None:
+        return ""
+    if keys.is_place_at(seen.place_key, record.received_at):
+        return seen.place_key
+    return keys.place_key(record.received_at, record.idempotency_key, write)
 
 
 def _watched(hint: Entity) -> TaskRef | None:

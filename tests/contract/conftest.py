@@ -37,7 +37,7 @@ def make_table_store(azurite: str, table_name: str) -> Iterator[MakeTableStore]:
     made: list[TableStore] = []
 
     def make(**options: Any) -> TableStore:
-        store = TableStore(connect(azurite, table_name), **{"retention": RETENTION, **options})
+        store = TableStore(connect(azurite, table_name), **options)
         made.append(store)
         return store
 

@@ -1,11 +1,20 @@
 """Other processes that a test tells what to do, line by line."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from bridge.model import StartRequest, StartState
+from tests.fakes.clock import START
+from tests.fakes.samples import FACTORY, MINUTE, SECOND, TASK
+
 ROOT: Final = Path(__file__).resolve().parents[2]
+A_PLACE: Final = TASK.place
 
 
 class Process:
@@ -36,3 +45,24 @@ class Process:
         if self._process.returncode is None:
             self._process.communicate(timeout=30)
         return self._process.returncode
+
+
+def a_try(number: int) -> StartRequest:
+    """Return the record of a try of one task."""
+    at = START + number * SECOND
+    key = f"try-{number}"
+    return StartRequest(
+        key, "hash", StartState.STARTING, FACTORY, "p", at, at + MINUTE, place=A_PLACE, try_number=number
+    )
+
+
+def race(racers: Sequence[Process], rounds: int) -> Counter[tuple[str, ...]]:
+    """Have processes do the same at the same moment, again and again; return how often what became of it."""
+    assert ["ready"] * len(racers) == [racer.hear() for racer in racers]
+    outcomes: Counter[tuple[str, ...]] = Counter()
+    for _ in range(rounds):
+        for racer in racers:
+            racer.tell()
+        outcomes[tuple(sorted(racer.hear() for racer in racers))] += 1
+    assert [0] * len(racers) == [racer.end() for racer in racers]
+    return outcomes

@@ -1,7 +1,9 @@
 """Rows that other versions of the bridge wrote, in both stores: they are read, and the bridge goes on with them.
 
 `rows/` holds what the first version with two stores (commit 8211dbc) wrote: a run that goes on with an open wait, one
-that has failed with a wait in each of some states, and a row of every other kind.
+that has failed with a wait in each of some states, and a row of every other kind. And, in the files with a 2, what the
+last version wrote that knew nothing of a task's other tries (commit 7fae959): a wait by match with nothing left out,
+its run, a request that was answered, and one whose run is being started.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from bridge.model import (
     Completion,
     EventRecord,
     FailedActivity,
+    Match,
     OnAbandon,
     Outcome,
     Run,
@@ -36,6 +39,7 @@ from bridge.model import (
     Verdict,
     Wait,
     WaitState,
+    match_key,
 )
 from bridge.ports import Due, OpenWait, Store, WaitFilter
 from tests.contract.conftest import RETENTION, MakeTableStore
@@ -70,22 +74,34 @@ def change(request: pytest.FixtureRequest) -> Change:
 
 @pytest.fixture(params=["sqlite", "table"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, change: Change) -> Iterator[Store]:
-    """Each store with the recorded rows."""
+    """Each store with the rows of the first version."""
+    yield from holding(request, tmp_path, change, "")
+
+
+@pytest.fixture(params=["sqlite", "table"])
+def second(request: pytest.FixtureRequest, tmp_path: Path, change: Change) -> Iterator[Store]:
+    """Each store with the rows of commit 7fae959."""
+    yield from holding(request, tmp_path, change, "-2")
+
+
+def holding(request: pytest.FixtureRequest, tmp_path: Path, change: Change, suffix: str) -> Iterator[Store]:
+    """Make a store with recorded rows."""
     if request.param == "sqlite":
-        in_sqlite(tmp_path / "bridge.db", change)
+        in_sqlite(tmp_path / "bridge.db", change, ROWS / f"sqlite{suffix}.sql")
         sqlite = SqliteStore(tmp_path / "bridge.db", retention=RETENTION)
         yield sqlite
         sqlite.close()
     else:
         make: MakeTableStore = request.getfixturevalue("make_table_store")
-        in_table(request.getfixturevalue("azurite"), request.getfixturevalue("table_name"), change)
+        azurite, name = request.getfixturevalue("azurite"), request.getfixturevalue("table_name")
+        in_table(azurite, name, change, ROWS / f"table{suffix}.json")
         yield make(now=lambda: START)
 
 
-def in_sqlite(path: Path, change: Change) -> None:
+def in_sqlite(path: Path, change: Change, rows: Path) -> None:
     """Make a file of the recorded rows."""
     db = sqlite3.connect(path)
-    db.executescript((ROWS / "sqlite.sql").read_text(encoding="utf-8"))
+    db.executescript(rows.read_text(encoding="utf-8"))
     for table in ("runs", "waits", "requests", "breakers", "sweeps", "events"):
         for (text,) in db.execute(f"SELECT row FROM {table}").fetchall():  # noqa: S608 - one of the names above
             db.execute(f"UPDATE {table} SET row = ? WHERE row = ?", (changed(text, change), text))  # noqa: S608
@@ -93,11 +109,11 @@ def in_sqlite(path: Path, change: Change) -> None:
     db.close()
 
 
-def in_table(uri: str, name: str, change: Change) -> None:
+def in_table(uri: str, name: str, change: Change, rows: Path) -> None:
     """Make a table of the recorded rows."""
     with connect(uri, name) as client:
         client.create_table()
-        for entity in json.loads((ROWS / "table.json").read_text(encoding="utf-8")):
+        for entity in json.loads(rows.read_text(encoding="utf-8")):
             rest = {key: value for key, value in entity.items() if not key.startswith("row")}
             text = text_of(entity)
             client.create_entity({**rest, **chunks(changed(text, change))} if text else entity)
@@ -250,3 +266,107 @@ def test_what_is_old_goes(store: Store) -> None:
     kept = {wait.token for wait in store.waits(WaitFilter(), limit=9, cursor=None)[0]}
     assert {open_wait().token, wait_for_the_end(WaitState.DUE).token} == kept
     assert store.request(a_trigger().idempotency_key) is None
+
+
+# --- what the version before this one wrote ---------------------------------------------------------------------------
+
+MATCH: Final = Match("Größe 1", START - MINUTE, (RunStatus.SUCCEEDED, RunStatus.FAILED))
+MATCHING: Final = a_task(task_id="matching", task_instance_id="ti-m", nonce="m")
+MATCH_KEY: Final = match_key(FACTORY, "Größe 1", MATCHING.token)
+NO: Final = FailedActivity("Copy", "Copy", None, "no")
+
+
+def found() -> Run:
+    """Return the run that a wait by match has found."""
+    return Run(
+        key=MATCH_KEY,
+        pipeline="größe 1",
+        status=RunStatus.FAILED,
+        read_at=START,
+        reads=3,
+        hint=RunStatus.FAILED,
+        hint_at=START,
+        run_start=START - MINUTE,
+        run_end=START,
+        message="no ü",
+        failed_activity=NO,
+        created_at=START - MINUTE,
+        watched_run_id="found-1",
+        claimed_run_id="found-2",
+        match=MATCH,
+    )
+
+
+def matching() -> Wait:
+    """Return the wait by match."""
+    completion = Completion(
+        MATCHING.token, Outcome.FAILED, MATCH_KEY, "größe 1", START - MINUTE, START, "no ü", NO, "found-1"
+    )
+    wait = a_wait(
+        MATCHING,
+        key=MATCH_KEY,
+        on_abandon=OnAbandon.CANCEL,
+        state=WaitState.DUE,
+        due_at=START + 5 * SECOND,
+        attempts=1,
+        failures=2,
+        seen_running_at=START,
+        seen_waiting_at=START,
+        missing_since=START,
+        sent_at=START,
+        abandoned_at=START,
+        cancels=True,
+        match=MATCH,
+        completion=completion,
+        decided_at=START,
+    )
+    return unversioned(wait.told(START, "registered", "waits"))
+
+
+def asked(key: str, body_hash: str, state: StartState, **changes: Any) -> StartRequest:
+    """Return the record of a trigger request."""
+    record = StartRequest(key, body_hash, state, FACTORY, "copy_orders", START, START + MINUTE)
+    return replace(record, **changes)
+
+
+ANSWERED: Final = asked(
+    MATCHING.token,
+    "hash-2",
+    StartState.STARTED,
+    run_id=KEY.run_id,
+    answer='{"run": "ü"}',
+    started_pipeline="copy_orders__bridge",
+)
+STARTING: Final = asked("key/2", "hash-3", StartState.STARTING, started_pipeline="copy_orders")
+
+
+def test_rows_of_the_version_before(second: Store) -> None:
+    """S43: what the version before wrote is read in full; what it did not know of is as if nobody had asked for it."""
+    run, (wait,) = second.run(MATCH_KEY)
+    assert (found(), matching()) == (unversioned(run), unversioned(wait))
+    assert run is not None
+    assert (None, False) == (run.started_by, wait.keep_for_next_try)
+    assert [ANSWERED, STARTING] == [unversioned(second.request(one.idempotency_key)) for one in (ANSWERED, STARTING)]
+    assert Sweep(FACTORY, START - MINUTE, START, timedelta(seconds=-2)) == unversioned(second.sweep(FACTORY))
+
+
+def test_a_request_of_the_version_before_goes_on(second: Store) -> None:
+    """S43: a record of the version before stands with no task; one that goes on here stands with its task from then."""
+    assert ([], 0) == (list(second.requests_at(MATCHING.place, limit=9)), second.repair())
+    for key in (STARTING.idempotency_key, ANSWERED.idempotency_key):
+        record = second.request(key)
+        assert record is not None
+        saved = second.save_request(replace(record, try_number=2))
+        assert [] == list(second.requests_at(MATCHING.place, limit=9))
+        saved = second.save_request(replace(saved, place=MATCHING.place))
+        assert [saved] == list(second.requests_at(MATCHING.place, limit=9))
+        second.drop_request(saved)
+    assert ([], 0) == (list(second.requests_at(MATCHING.place, limit=9)), second.repair())
+
+
+def test_what_is_old_of_the_version_before_goes(second: Store) -> None:
+    """S38: what the version before wrote and is over is purged; what goes on is kept."""
+    while second.purge(START + timedelta(days=1)):
+        pass
+    assert [None, None] == [second.request(one.idempotency_key) for one in (ANSWERED, STARTING)]
+    assert matching() == unversioned(second.find_wait(MATCHING.token))

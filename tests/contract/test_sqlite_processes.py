@@ -1,5 +1,6 @@
 """One SQLite file, many processes: what one writes the others see, and of two that race one wins."""
 
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import pytest
 from bridge.adapters.sqlite_store import SqliteStore
 from bridge.errors import StoreConflict, StoreUnavailable
 from bridge.model import Wait
-from tests.contract.processes import Process
+from tests.contract.processes import A_PLACE, ROOT, Process, race
 from tests.fakes.samples import KEY, a_run, a_task, a_wait
 
 RETENTION: Final = timedelta(days=30)
@@ -38,6 +39,27 @@ for line in sys.stdin:
     sys.stdin.readline()
     try:
         store.put(None, (replace(wait, attempts=wait.attempts + 1),))
+    except StoreConflict:
+        print("lost", flush=True)
+    else:
+        print("won", flush=True)
+"""
+
+# The same, each line for a key that nobody has yet, of the same task.
+KEY_RACER = """
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from bridge.adapters.sqlite_store import SqliteStore
+from bridge.errors import StoreConflict
+from tests.contract.processes import a_try
+store = SqliteStore(Path(sys.argv[1]), retention=timedelta(days=30))
+store.check()
+print("ready", flush=True)
+for number, _ in enumerate(sys.stdin):
+    try:
+        store.save_request(a_try(number))
     except StoreConflict:
         print("lost", flush=True)
     else:
@@ -99,6 +121,41 @@ def test_two_processes_race_for_a_wait(tmp_path: Path, start: Callable[..., Proc
     store.close()
     assert wait is not None
     assert ({("lost", "won"): ROUNDS}, ROUNDS) == (outcomes, wait.attempts)
+
+
+def test_two_processes_race_for_a_key(tmp_path: Path, start: Callable[..., Process]) -> None:
+    """S21: of two processes that reserve the same key at the same moment, one does; its task has one record of it."""
+    path = tmp_path / "bridge.db"
+    store = store_at(path)
+    store.check()
+    assert Counter({("lost", "won"): ROUNDS}) == race([start(KEY_RACER, str(path)) for _ in range(2)], ROUNDS)
+    listed = store.requests_at(A_PLACE, limit=2 * ROUNDS)
+    store.close()
+    assert list(reversed(range(ROUNDS))) == [record.try_number for record in listed]
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_many_processes_open_a_file_of_the_version_before(
+    tmp_path: Path, start: Callable[..., Process], attempt: int
+) -> None:
+    """S43: processes that open a file of the version before at the same moment all find it usable, and what it held."""
+    path = tmp_path / "bridge.db"
+    db = sqlite3.connect(path)
+    db.executescript((ROOT / "tests/contract/rows/sqlite-2.sql").read_text(encoding="utf-8"))
+    db.close()
+    openers = [start(OPENER, str(path), f"target:{number}") for number in range(OPENERS)]
+    assert ["ready"] * OPENERS == [opener.hear() for opener in openers]
+    for opener in openers:
+        opener.tell()
+    assert ["True"] * OPENERS == [opener.hear() for opener in openers]
+    assert [0] * OPENERS == [opener.end() for opener in openers]
+    store = store_at(path)
+    assert (OPENERS, [], True) == (
+        len(store.breakers()),
+        list(store.requests_at(A_PLACE, limit=9)),
+        store.request("key/2") is not None,
+    )
+    store.close()
 
 
 @pytest.mark.parametrize("attempt", range(3))

@@ -20,9 +20,11 @@ from bridge.model import (
     Match,
     OnAbandon,
     Outcome,
+    RecoveryMode,
     Run,
     RunKey,
     RunStatus,
+    StartedHow,
     StartRequest,
     StartState,
     Sweep,
@@ -51,6 +53,7 @@ EVENTS_KEPT = 250
 PRUNED_EVERY = 100  # a store may keep this many more before it drops what is too much
 RETENTION = timedelta(days=30)
 EVERY_WAIT = WaitFilter()
+PLACE = a_task().place
 NAMES = [
     "plain",
     "a/b%2F?c#d&e=f+g;h",
@@ -68,7 +71,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     """Each store in turn, empty."""
     if request.param == "table":
         make = request.getfixturevalue("make_table_store")
-        yield make(events_kept=EVENTS_KEPT, prune_every=PRUNED_EVERY)
+        yield make(events_kept=EVENTS_KEPT)
     elif request.param == "sqlite":
         monkeypatch.setattr(sqlite_store, "_EVENTS_KEPT", EVENTS_KEPT)
         sqlite = SqliteStore(tmp_path / "folder that is not there yet/bridge.db", retention=RETENTION)
@@ -97,6 +100,7 @@ def full_run() -> Run:
         run_start=START - MINUTE,
         message="Operation on target Copy failed: 💥",
         failed_activity=FailedActivity("Copy", "Copy", None, "no"),
+        started_by="key ü",
     )
 
 
@@ -113,6 +117,7 @@ def full_wait() -> Wait:
         seen_waiting_at=moment + SECOND,
         missing_since=moment,
         sent_at=moment,
+        keep_for_next_try=True,
         completion=a_completion(status=Outcome.UNKNOWN, failed_activity=FailedActivity("A", "B", "C", None)),
     )
     return wait.told(moment, "registered", "waits").told(moment + SECOND, "event", "says ü\n")
@@ -125,6 +130,7 @@ def test_nothing_is_there_at_first(store: Store) -> None:
     """An empty store answers every question with nothing."""
     assert (None, ()) == store.run(KEY)
     assert ([], None, None) == (list(store.find_runs("r")), store.find_wait("t"), store.request("k"))
+    assert [] == list(store.requests_at(PLACE, limit=9))
     assert ([], ([], None)) == (
         list(store.due("prod", before=START, limit=9)),
         tuple_of(store.waits(EVERY_WAIT, limit=9, cursor=None)),
@@ -165,11 +171,12 @@ def test_any_name_will_do(store: Store, name: str) -> None:
     run, (wait,) = store.run(RunKey(FACTORY, name))
     assert run is not None
     assert (name, task, [run]) == (run.pipeline, wait.task, list(store.find_runs(name)))
-    store.save_request(a_record(idempotency_key=name))
+    record = store.save_request(a_record(idempotency_key=name, place=name))
     store.save_breaker(Breaker(name, detail=name, failures=1))
     found = store.request(name)
     assert found is not None
     assert (name, name) == (found.idempotency_key, store.breaker(name).detail)
+    assert [record] == list(store.requests_at(name, limit=9))
 
 
 # --- compare and set --------------------------------------------------------------------------------------------------
@@ -290,6 +297,33 @@ def test_each_target_has_its_own(store: Store) -> None:
     assert [dev.token] == [due.token for due in store.due("dev", before=START, limit=9)]
 
 
+def test_what_is_due_for_adf(store: Store) -> None:
+    """S07: what ADF is asked for is found behind any number of completions that are due before it."""
+    for number in range(4):
+        put_wait(store, nonce=f"due-{number}", state=WaitState.DUE, due_at=START)
+    put_wait(store, nonce="inline", state=WaitState.INLINE, due_at=START)
+    late = put_wait(store, nonce="open", due_at=START + SECOND)
+    expired = put_wait(store, nonce="expired", state=WaitState.DUE, cancels=True, due_at=START + 2 * SECOND)
+    stale = put_wait(store, nonce="stale", state=WaitState.STALE, cancels=True, due_at=START + 3 * SECOND)
+    put_wait(store, nonce="later", due_at=START + 60 * MINUTE)
+    expected = [
+        Due(late.token, START + SECOND, WaitState.OPEN),
+        Due(expired.token, START + 2 * SECOND, WaitState.DUE, cancels=True),
+        Due(stale.token, START + 3 * SECOND, WaitState.STALE, cancels=True),
+    ]
+    assert expected == list(store.due("prod", before=START + MINUTE, limit=3, for_adf=True))
+    assert expected[:1] == list(store.due("prod", before=START + MINUTE, limit=1, for_adf=True))
+    assert expected == list(store.due("prod", before=START + MINUTE, limit=9))[5:]
+
+
+def test_what_is_cancelled_is_due_for_airflow_only(store: Store) -> None:
+    """S07: a wait that stays due when its run has been cancelled is no longer found as one that ADF is asked for."""
+    wait = put_wait(store, state=WaitState.DUE, cancels=True, due_at=START)
+    store.put(None, [replace(wait, cancels=False)])
+    assert [] == list(store.due("prod", before=START, limit=9, for_adf=True))
+    assert [Due(wait.token, START, WaitState.DUE)] == list(store.due("prod", before=START, limit=9))
+
+
 def test_a_wait_that_is_over_is_not_due(store: Store) -> None:
     """A wait leaves the list when it is written without a time, and moves when its time does."""
     wait = put_wait(store, due_at=START)
@@ -404,6 +438,34 @@ def test_open_waits_by_match(store: Store) -> None:
     assert (match, match) == (run.match, wait.match)
 
 
+def test_open_waits_of_any_run(store: Store) -> None:
+    """S33: an open wait is told whatever the id of its run begins with."""
+    found = [put_wait(store, nonce=name, key=RunKey(FACTORY, name)).key.run_id for name in NAMES]
+    assert sorted(found) == sorted(one.run_id for one in store.open_waits(FACTORY, limit=99))
+
+
+def test_a_wait_by_match_that_is_over(store: Store) -> None:
+    """A wait for a pipeline's next run is not found any more when its completion is decided."""
+    match = Match("copy_orders", START, (RunStatus.SUCCEEDED,))
+    key = match_key(FACTORY, match.pipeline, a_task().token)
+    _, (wait,) = store.put(None, [a_wait(key=key, match=match)])
+    assert 1 == len(store.open_waits(FACTORY, limit=9, pipeline="copy_orders"))
+    store.put(None, [replace(wait, state=WaitState.DUE, due_at=START)])
+    assert [] == list(store.open_waits(FACTORY, limit=9, pipeline="copy_orders"))
+
+
+def test_many_waits_change_at_once(store: Store) -> None:
+    """S42: as many waits on one run as no transaction holds become due together, and are found so."""
+    tasks = [a_task(nonce=str(number)) for number in range(230)]
+    _, waits = store.put(a_run(), [a_wait(task, due_at=START + MINUTE) for task in tasks])
+    _, waits = store.put(None, [replace(wait, state=WaitState.DUE, due_at=START) for wait in waits])
+    due = store.due("prod", before=START, limit=999)
+    assert {wait.token for wait in waits} == {one.token for one in due}
+    assert (230, []) == (len(due), list(store.open_waits(FACTORY, limit=999)))
+    store.put(None, [replace(wait, state=WaitState.DELIVERED, due_at=None) for wait in waits])
+    assert ([], 0) == (list(store.due("prod", before=START + MINUTE, limit=999)), store.repair())
+
+
 def test_a_wait_that_is_due_is_open_no_more(store: Store) -> None:
     """S27: a wait leaves the list of the open ones when its completion is decided."""
     wait = put_wait(store)
@@ -454,6 +516,89 @@ def test_a_record_that_changed_is_not_dropped(store: Store) -> None:
     assert gone_on == store.request("key")
 
 
+def test_a_record_is_kept_in_full(store: Store) -> None:
+    """A record reads back equal, with nothing left out, by its key and by its task."""
+    moment = START + timedelta(microseconds=123_457)
+    record = a_record(
+        state=StartState.SEARCHING,
+        run_id="r",
+        answer="{}",
+        started_pipeline="wrapper",
+        place=PLACE,
+        try_number=3,
+        parameters_hash="hash",
+        correlation="bridge_key",
+        recovers="r0",
+        group="g",
+        search_until=moment,
+        recovery_mode=RecoveryMode.FROM_ACTIVITY,
+        recovery_activity="Größe 💥",
+        how=StartedHow.RECOVERED,
+        why="the one before failed",
+    )
+    saved = store.save_request(record)
+    assert (record, saved, [saved]) == (
+        replace(saved, version=""),
+        store.request("key"),
+        list(store.requests_at(PLACE, limit=9)),
+    )
+
+
+def put_try(store: Store, number: int, **changes: Any) -> StartRequest:
+    """Write the record of a try of its own, received as many seconds after the start; return it as it was written."""
+    parts = {"idempotency_key": f"try-{number}", "place": PLACE, "try_number": number, **changes}
+    return store.save_request(a_record(**{"received_at": START + number * SECOND, **parts}))
+
+
+def tries(store: Store, place: str = PLACE, *, limit: int = 9) -> list[int]:
+    """Return which tries of a task are listed."""
+    return [record.try_number for record in store.requests_at(place, limit=limit)]
+
+
+def test_the_tries_of_a_task_are_listed(store: Store) -> None:
+    """S14: the records of a task's tries are told, the one received last first, up to the limit, and no others."""
+    for number in (2, 10, 1, 3):
+        put_try(store, number)
+    put_try(store, 7, place="another")
+    put_try(store, 8, place=None)
+    put_try(store, 4, received_at=START + timedelta(microseconds=2_500_000))
+    assert ([10, 3, 4, 2, 1], [10, 3], [7]) == (tries(store), tries(store, limit=2), tries(store, "another"))
+
+
+def test_a_try_is_listed_as_it_stands(store: Store) -> None:
+    """S14: a record that went on is listed once, as it was written last, by whoever."""
+    first = put_try(store, 1)
+    second = put_try(store, 2)
+    started = store.save_request(replace(first, state=StartState.STARTED, run_id="r"))
+    found = store.request("try-2")
+    assert found is not None
+    gone_on = store.save_request(replace(found, state=StartState.SEARCHING))
+    gone_on = store.save_request(replace(gone_on, state=StartState.UNKNOWN))
+    with pytest.raises(StoreConflict):
+        store.save_request(replace(second, state=StartState.STARTED))
+    assert [gone_on, started] == list(store.requests_at(PLACE, limit=9))
+
+
+def test_a_try_that_finds_its_place_later(store: Store) -> None:
+    """A record that had no place at first, or was received at another time, is listed where it belongs."""
+    late, moved = put_try(store, 1, place=None), put_try(store, 2)
+    put_try(store, 3)
+    store.save_request(replace(late, place=PLACE))
+    store.save_request(replace(moved, received_at=START + MINUTE))
+    assert [2, 3, 1] == tries(store)
+
+
+def test_a_dropped_try_is_not_listed(store: Store) -> None:
+    """S14: a record that is dropped is listed no more; one that somebody has gone on with is; a new one is again."""
+    dropped, changed = put_try(store, 1), put_try(store, 2)
+    store.save_request(replace(changed, state=StartState.STARTED, run_id="r"))
+    for record in (dropped, changed, dropped):
+        store.drop_request(record)
+    assert [2] == tries(store)
+    put_try(store, 1, received_at=START + MINUTE)
+    assert [1, 2] == tries(store)
+
+
 # --- events -----------------------------------------------------------------------------------------------------------
 
 
@@ -490,23 +635,27 @@ def test_events_are_filtered(store: Store) -> None:
 
 
 def test_the_list_of_events_is_capped(store: Store) -> None:
-    """S38: the list keeps the newest events only, however many come."""
+    """S38: the list keeps the newest events only, however many come; a purge sees to it."""
     for number in range(EVENTS_KEPT + 2 * PRUNED_EVERY):
         store.record_event(an_entry(number))
+    store.purge(OLD)
     kept = store.events(verdict=None, run_id=None, limit=10 * EVENTS_KEPT)
     assert EVENTS_KEPT <= len(kept) <= EVENTS_KEPT + PRUNED_EVERY
     assert str(EVENTS_KEPT + 2 * PRUNED_EVERY - 1) == kept[0].id
 
 
 def test_old_events_go(store: Store) -> None:
-    """Events that are older than the retention go while new ones come."""
+    """Events that are older than the retention go, with a purge at the latest; those of that moment stay."""
     store.record_event(an_entry(0, id="old"))
     store.record_event(an_entry(0, id="young", received_at=START + timedelta(days=2)))
     later = START + RETENTION + timedelta(days=1)
+    store.record_event(an_entry(0, id="just young", received_at=later - RETENTION))
     for number in range(PRUNED_EVERY):
         store.record_event(an_entry(number, received_at=later))
+    store.purge(later - RETENTION)
     kept = {record.id for record in store.events(verdict=None, run_id=None, limit=500)}
-    assert (False, True) == ("old" in kept, "young" in kept)
+    assert {"young", "just young"} == kept - {str(number) for number in range(PRUNED_EVERY)}
+    assert "old" not in kept
 
 
 # --- breakers ---------------------------------------------------------------------------------------------------------
@@ -585,6 +734,14 @@ def test_what_is_live_or_young_is_kept(store: Store) -> None:
     assert 1 == len(store.events(verdict=None, run_id=None, limit=9))
 
 
+def test_an_old_try_goes(store: Store) -> None:
+    """S38: the record of an old try is purged, and listed no more; a younger one of the same task stays."""
+    put_try(store, 1, received_at=OLD)
+    put_try(store, 2)
+    assert 1 == purge_all(store)
+    assert ([2], None) == (tries(store), store.request("try-1"))
+
+
 def test_a_purge_goes_step_by_step(store: Store) -> None:
     """A purge removes about as many rows as it may at a time, and all of them in the end."""
     for nonce in range(7):
@@ -598,7 +755,8 @@ def test_there_is_nothing_to_repair(store: Store) -> None:
     """A store that lost nothing has nothing to repair."""
     put_wait(store)
     store.put(a_run(), [])
-    assert 0 == store.repair()
+    put_try(store, 1)
+    assert [0, 0] == [store.repair(), store.repair(limit=1)]
 
 
 def test_a_store_that_works_passes_its_check(store: Store) -> None:
@@ -618,6 +776,7 @@ CALLS: dict[str, Callable[[Store], object]] = {
     "waits": lambda store: store.waits(EVERY_WAIT, limit=1, cursor=None),
     "request": lambda store: store.request("k"),
     "save_request": lambda store: store.save_request(a_record()),
+    "requests_at": lambda store: store.requests_at(PLACE, limit=1),
     "drop_request": lambda store: store.drop_request(a_record()),
     "record_event": lambda store: store.record_event(an_entry(1)),
     "events": lambda store: store.events(verdict=None, run_id=None, limit=1),
@@ -640,7 +799,7 @@ def unusable(kind: str, folder: Path) -> Store:
         store.go_down()
         return store
     if kind == "nobody listens":
-        return TableStore(connect("http://127.0.0.1:1/devstoreaccount1", "t", retry_total=0), retention=RETENTION)
+        return TableStore(connect("http://127.0.0.1:1/devstoreaccount1", "t", retry_total=0))
     path = folder / "bridge.db"
     if kind == "folder in the way":
         path.mkdir()

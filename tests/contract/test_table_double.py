@@ -23,6 +23,7 @@ CONDITIONS: Final = (
     "PartitionKey gt @one and PartitionKey lt @other",
     "PartitionKey ge @one and PartitionKey lt @other and state eq @state",
     "PartitionKey gt @one and PartitionKey lt @other and live eq true",
+    "PartitionKey gt @one and PartitionKey lt @other and place gt @none",
     "PartitionKey gt @one and PartitionKey lt @other and since lt @row and live eq false",
 )
 FAILURES: Final = {
@@ -92,6 +93,7 @@ def _an_entity(chance: Random, place: tuple[str, str]) -> dict[str, Any]:
         "live": chance.random() < 0.5,
         "since": chance.choice(ROWS),
         "schema": 1,
+        **chance.choice(({}, {"place": ""}, {"place": "1"})),
     }
 
 
@@ -102,6 +104,7 @@ def _a_query(chance: Random) -> Callable[[Client], Any]:
         "other": chance.choice(PARTITIONS),
         "row": chance.choice(ROWS),
         "state": "käse 💥",
+        "none": "",
     }
     used = {name: value for name, value in values.items() if f"@{name}" in condition}
 

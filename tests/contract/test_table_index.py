@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from azure.data.tables import TableClient
@@ -21,7 +21,9 @@ from tests.contract.conftest import MakeTableStore
 from tests.fakes.bench import Bench, Crash
 from tests.fakes.clock import START
 from tests.fakes.samples import FACTORY, KEY, MINUTE, TASK, a_run, a_task, a_wait
+from tests.fakes.tables import FakeTable, FakeTableClient
 
+T = TypeVar("T")
 GRACE = timedelta(minutes=5)
 HOUR = timedelta(hours=1)
 INDEXES = {"token": keys.TOKENS, "run id": keys.RUN_IDS, "due": keys.DUE, "age": keys.AGES, "open": keys.OPEN}
@@ -133,7 +135,7 @@ def test_a_task_is_completed_later_though_an_index_row_is_lost(
 
 def parked(store: TableStore) -> Bench:
     """Return a bridge on a table store, with a task that has been parked for long."""
-    bench = Bench(store, BRIDGE_INLINE_SECONDS="0")
+    bench = Bench(store, BRIDGE_INLINE_SECONDS="1")
     bench.adf.begin(KEY)
     bench.airflow.run(TASK)
     bench.register()
@@ -260,6 +262,24 @@ def test_removing_an_old_hint_spares_the_new_one(make_table_store: MakeTableStor
     make_table_store(reach=meanwhile).put(None, [replace(first, due_at=START + MINUTE)])
     assert [Due(first.token, START, WaitState.OPEN)] == list(fast.due("prod", before=START, limit=9))
     assert 0 == fast.repair()
+
+
+def test_what_is_due_for_adf_costs_no_reading_of_the_rest() -> None:
+    """S07: a backlog of completions is passed over by its hints: only rows for which ADF is asked are read."""
+    calls: list[str] = []
+
+    def carry(call: str, work: Callable[[], T]) -> T:
+        calls.append(call)
+        return work()
+
+    client: Any = FakeTableClient(FakeTable(), carry)
+    store = TableStore(client, now=lambda: START)
+    for nonce in range(20):
+        store.put(None, [a_wait(a_task(nonce=str(nonce)), state=WaitState.DUE, due_at=START)])
+    store.put(None, [a_wait(due_at=START)])
+    calls.clear()
+    found = [due.token for due in store.due("prod", before=START, limit=9, for_adf=True)]
+    assert ([TASK.token], True) == (found, len(calls) <= 3)  # a page, its end, and a row
 
 
 def test_nothing_is_left_of_a_life(make_table_store: MakeTableStore, table: TableClient) -> None:

@@ -13,12 +13,13 @@ from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 from azure.core.pipeline.transport import RequestsTransport
 
 from bridge.adapters import table_access
+from bridge.adapters import table_keys as keys
 from bridge.adapters.table_access import connect
 from bridge.adapters.table_store import TableStore
 from bridge.errors import StoreConflict, StoreUnavailable
-from bridge.model import Breaker, WaitState
-from tests.contract.conftest import RETENTION, MakeTableStore
-from tests.contract.processes import Process
+from bridge.model import Breaker, StartState, WaitState
+from tests.contract.conftest import MakeTableStore
+from tests.contract.processes import A_PLACE, Process, a_try, race
 from tests.fakes.samples import KEY, MINUTE, a_run, a_task, a_wait
 
 ROUNDS = 200
@@ -31,7 +32,7 @@ from datetime import timedelta
 from bridge.adapters.table_access import connect
 from bridge.adapters.table_store import TableStore
 from bridge.errors import StoreConflict
-store = TableStore(connect(sys.argv[1], sys.argv[2]), retention=timedelta(days=30))
+store = TableStore(connect(sys.argv[1], sys.argv[2]))
 store.check()
 print("ready", flush=True)
 for line in sys.stdin:
@@ -40,6 +41,27 @@ for line in sys.stdin:
     sys.stdin.readline()
     try:
         store.put(None, (replace(wait, attempts=wait.attempts + 1, due_at=wait.due_at + timedelta(seconds=1)),))
+    except StoreConflict:
+        print("lost", flush=True)
+    else:
+        print("won", flush=True)
+"""
+
+
+# The same, each line for a key that nobody has yet, of the same task.
+KEY_RACER = """
+import sys
+from datetime import timedelta
+from bridge.adapters.table_access import connect
+from bridge.adapters.table_store import TableStore
+from bridge.errors import StoreConflict
+from tests.contract.processes import a_try
+store = TableStore(connect(sys.argv[1], sys.argv[2]))
+store.check()
+print("ready", flush=True)
+for number, _ in enumerate(sys.stdin):
+    try:
+        store.save_request(a_try(number))
     except StoreConflict:
         print("lost", flush=True)
     else:
@@ -86,6 +108,20 @@ def test_two_processes_race_for_a_wait(
     assert [(wait.token, wait.due_at)] == [
         (one.token, one.due_at) for one in store.due("prod", before=wait.due_at, limit=9)
     ]
+
+
+def test_two_processes_race_for_a_key(
+    azurite: str, table_name: str, make_table_store: MakeTableStore, start: Callable[..., Process]
+) -> None:
+    """S21: of two processes that reserve the same key at the same moment, one does; its task has one record of it."""
+    racers = [start(KEY_RACER, azurite, table_name) for _ in range(2)]
+    assert Counter({("lost", "won"): ROUNDS}) == race(racers, ROUNDS)
+    store = make_table_store()
+    listed = store.requests_at(A_PLACE, limit=2 * ROUNDS)
+    assert list(reversed(range(ROUNDS))) == [record.try_number for record in listed]
+    with connect(azurite, table_name) as table:
+        hints = [one for one in table.list_entities() if one["PartitionKey"].startswith(keys.PLACES)]
+    assert (ROUNDS, 0) == (len(hints), store.repair())
 
 
 def test_many_threads_write(make_table_store: MakeTableStore) -> None:
@@ -218,7 +254,7 @@ class Network:
 
 def on_network(azurite: str, table_name: str, network: Network, **options: Any) -> TableStore:
     """Return a store that speaks to Azurite over such a network."""
-    return TableStore(connect(azurite, table_name, transport=network, **options), retention=RETENTION)
+    return TableStore(connect(azurite, table_name, transport=network, **options))
 
 
 @pytest.mark.parametrize("with_status", [False, True], ids=["connection lost", "503 and sent again"])
@@ -234,6 +270,43 @@ def test_a_write_whose_answer_was_lost_is_a_write(
     _, (again,) = store.put(None, [replace(changed, attempts=2)])
     assert (2, 0) == (again.attempts, store.repair())
     store.close()
+
+
+@pytest.mark.parametrize("with_status", [False, True], ids=["connection lost", "503 and sent again"])
+def test_a_reservation_whose_answer_was_lost(
+    azurite: str, table_name: str, make_table_store: MakeTableStore, with_status: bool
+) -> None:
+    """S23: a record that was written, and whose answer was lost, is one's own, and listed with its task."""
+    network = Network(answers=1, with_status=with_status)
+    store = on_network(azurite, table_name, network)
+    saved = store.save_request(a_try(1))
+    store.close()
+    assert (1, [saved], 0) == (
+        network.lost,
+        list(make_table_store().requests_at(A_PLACE, limit=9)),
+        make_table_store().repair(),
+    )
+
+
+def test_a_reservation_that_was_overwritten_meanwhile(
+    azurite: str, table_name: str, make_table_store: MakeTableStore
+) -> None:
+    """S23: a record that was written, and that somebody has gone on with before the answer came, stays listed."""
+    other = make_table_store()
+    network = Network(answers=1, with_status=True)
+
+    def go_on() -> None:
+        found = other.request(a_try(1).idempotency_key)
+        assert found is not None
+        other.save_request(replace(found, state=StartState.STARTED, run_id="r"))
+
+    network.on_loss = go_on
+    store = on_network(azurite, table_name, network)
+    with pytest.raises(StoreConflict):
+        store.save_request(a_try(1))
+    store.close()
+    (listed,) = other.requests_at(A_PLACE, limit=9)
+    assert ("r", 0) == (listed.run_id, other.repair())
 
 
 def test_a_write_that_was_overwritten_meanwhile(
@@ -274,7 +347,7 @@ def test_a_write_that_was_not_applied(azurite: str, table_name: str, make_table_
 def test_a_wrong_key_is_no_conflict(azurite: str, table_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """S23: a store that is not let in says so, without a secret, at reads and at writes."""
     monkeypatch.setattr(table_access, "EMULATOR_KEY", "Y2FuYXJ5")
-    store = TableStore(connect(azurite, table_name, retry_total=0), retention=RETENTION)
+    store = TableStore(connect(azurite, table_name, retry_total=0))
     for call in (lambda: store.run(KEY), lambda: store.put(a_run(), []), lambda: store.find_wait("t")):
         with pytest.raises(StoreUnavailable) as caught:
             call()

@@ -75,15 +75,16 @@ class MemoryStore:
             self._waits.update({wait.token: wait for wait in written_waits})
             return written_run, written_waits
 
-    def due(self, target: str, *, before: datetime, limit: int) -> Sequence[Due]:
+    def due(self, target: str, *, before: datetime, limit: int, for_adf: bool = False) -> Sequence[Due]:
         """Return a target's due waits."""
         with self._lock:
             due = [
-                Due(wait.token, wait.due_at, wait.state)
+                Due(wait.token, wait.due_at, wait.state, wait.cancels)
                 for wait in self._waits.values()
                 if wait.task.target == target and wait.due_at is not None and wait.due_at <= before
             ]
-        return sorted(due, key=lambda one: one.due_at)[:limit]
+        fit = [one for one in due if one.is_for_adf or not for_adf]
+        return sorted(fit, key=lambda one: one.due_at)[:limit]
 
     def open_waits(self, factory: FactoryId, *, limit: int, pipeline: str | None = None) -> Sequence[OpenWait]:
         """Return a factory's open waits, the oldest first."""
@@ -125,6 +126,12 @@ class MemoryStore:
             _compare(self._requests, record.idempotency_key, record)
             saved = self._requests[record.idempotency_key] = stored(record, version=_next(record.version))
             return saved
+
+    def requests_at(self, place: str, *, limit: int) -> Sequence[StartRequest]:
+        """Return the records of trigger requests of one task."""
+        with self._lock:
+            found = [record for record in self._requests.values() if record.place == place]
+        return sorted(found, key=lambda record: record.received_at, reverse=True)[:limit]
 
     def drop_request(self, record: StartRequest) -> None:
         """Delete the record, unless somebody changed it."""
@@ -244,9 +251,9 @@ class FaultyStore:
         """See the store around which this is."""
         return self._reach("put").put(run, waits)
 
-    def due(self, target: str, *, before: datetime, limit: int) -> Sequence[Due]:
+    def due(self, target: str, *, before: datetime, limit: int, for_adf: bool = False) -> Sequence[Due]:
         """See the store around which this is."""
-        return self._reach("due").due(target, before=before, limit=limit)
+        return self._reach("due").due(target, before=before, limit=limit, for_adf=for_adf)
 
     def open_waits(self, factory: FactoryId, *, limit: int, pipeline: str | None = None) -> Sequence[OpenWait]:
         """See the store around which this is."""
@@ -263,6 +270,10 @@ class FaultyStore:
     def save_request(self, record: StartRequest) -> StartRequest:
         """See the store around which this is."""
         return self._reach("save_request").save_request(record)
+
+    def requests_at(self, place: str, *, limit: int) -> Sequence[StartRequest]:
+        """See the store around which this is."""
+        return self._reach("requests_at").requests_at(place, limit=limit)
 
     def drop_request(self, record: StartRequest) -> None:
         """See the store around which this is."""

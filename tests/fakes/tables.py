@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,12 +63,18 @@ def changed_nothing(old: Entity | None, new: Entity | None) -> None:
 
 
 class FakeTable:
-    """The service's side. `on_change` hears of each entity that was written or deleted, after all of them were."""
+    """The service's side. `on_change` hears of each entity that was written or deleted, after all of them were.
 
-    def __init__(self, *, most_on_a_page: int = MOST_ON_A_PAGE) -> None:
+    A page ends when it is full, and when it has cost the look at so many entities: then it may be empty, with more to
+    come. `looked_at` counts the entities that queries have looked at, whether they fitted or not.
+    """
+
+    def __init__(self, *, most_on_a_page: int = MOST_ON_A_PAGE, most_looked_at: int = sys.maxsize) -> None:
         self.is_there = False
+        self.looked_at = 0
         self.on_change: Callable[[Entity | None, Entity | None], None] = changed_nothing
         self.most_on_a_page = most_on_a_page
+        self.most_looked_at = most_looked_at
         self._partitions: list[str] = []
         self._keys: dict[str, list[str]] = {}
         self._rows: dict[Place, Row] = {}
@@ -119,22 +126,29 @@ class FakeTable:
         of_partition = [term for term in terms if term.name == "PartitionKey"]
         of_row = [term for term in terms if term.name != "PartitionKey"]
         with self._lock:
-            for place in self._places(of_partition, after):
+            for number, place in enumerate(self._places(of_partition, of_row, after), start=1):
+                self.looked_at += 1
                 row = self._rows[place]
                 if all(term.holds(row.entity) for term in of_row):
                     found.append(row)
-                    if len(found) == size:
-                        return found, place
+                if len(found) == size or number == self.most_looked_at:
+                    return found, place
         return found, None
 
-    def _places(self, terms: Sequence[Term], after: Place | None) -> Iterator[Place]:
+    def _places(self, terms: Sequence[Term], of_row: Sequence[Term], after: Place | None) -> Iterator[Place]:
+        """Yield the places after one in the partitions that fit; in a single one, those whose keys fit as well."""
         start, key = after if after is not None else ("", "")
         for partition in self._partitions[self._first(terms, start) :]:
             if not all(term.holds({"PartitionKey": partition}) for term in terms):
                 return  # partitions are sorted, and all conditions on them are bounds
             keys = self._keys[partition]
             first = bisect.bisect_right(keys, key) if partition == start else 0
-            for row_key in keys[first:]:
+            end = len(keys)
+            for term in of_row if terms[0].operator == "eq" else ():
+                if term.name == "RowKey":
+                    first = max(first, bisect.bisect_right(keys, term.value)) if term.operator == "gt" else first
+                    end = min(end, bisect.bisect_left(keys, term.value)) if term.operator == "lt" else end
+            for row_key in keys[first:end]:
                 yield partition, row_key
 
     def _first(self, terms: Sequence[Term], start: str) -> int:

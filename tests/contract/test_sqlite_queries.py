@@ -1,0 +1,37 @@
+"""What SQLite looks at: for a question that every event asks, at its answer only, however many rows there are."""
+
+from pathlib import Path
+
+from bridge.adapters.sqlite_store import SqliteStore
+from bridge.model import Match, RunKey, RunStatus, match_key
+from tests.contract.conftest import RETENTION
+from tests.fakes.clock import START
+from tests.fakes.samples import FACTORY, a_task, a_wait
+
+STEPS_FOR_ONE = 200  # of SQLite's own machine
+MANY = 300
+
+
+def test_what_an_event_looks_at(tmp_path: Path) -> None:
+    """S42: an event of a pipeline looks at none of the waits for other pipelines' runs, or for runs by their ids."""
+    store = SqliteStore(tmp_path / "bridge.db", retention=RETENTION)
+    for number in range(MANY):
+        store.put(None, [a_wait(a_task(nonce=str(number)), key=RunKey(FACTORY, f"run-{number}"))])
+    task = a_task(nonce="match")
+    match = Match("copy_orders", START, (RunStatus.SUCCEEDED,))
+    store.put(None, [a_wait(task, key=match_key(FACTORY, match.pipeline, task.token), match=match)])
+    steps = 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    connection = store._connection()
+    connection.set_progress_handler(step, 1)
+    assert [] == list(store.open_waits(FACTORY, limit=99, pipeline="another"))
+    assert [task.token] == [one.token for one in store.open_waits(FACTORY, limit=99, pipeline="copy_orders")]
+    assert steps < 2 * STEPS_FOR_ONE
+    store.open_waits(FACTORY, limit=999)
+    assert steps > MANY
+    store.close()
