@@ -20,6 +20,7 @@ from bridge.model import (
     FailedActivity,
     JsonObject,
     Match,
+    Recovery,
     Run,
     RunKey,
     RunReading,
@@ -34,11 +35,11 @@ from bridge.ports import (
     NotRunning,
     OpenWait,
     ParkedPage,
+    PipelineDeclaration,
     Refusal,
     RunsPage,
     Started,
     TaskView,
-    WrapperPipeline,
 )
 
 R = TypeVar("R")
@@ -62,7 +63,9 @@ class Point(StrEnum):
     DELIVERY_SETTLED = "delivery.settled"
     BREAKER_SAVED = "breaker.saved"
     KEY_RESERVED = "start.key-reserved"
-    WRAPPER_FOUND = "start.wrapper-found"
+    PIPELINE_FOUND = "start.pipeline-found"
+    RUNS_SEARCHED = "start.runs-searched"
+    RUN_CLAIMED = "start.run-claimed"
     RUN_CREATED = "start.run-created"
     START_RECORDED = "start.recorded"
     START_REFUSED = "start.refused"
@@ -130,6 +133,14 @@ class LoadRequest(Command[StartRequest | None]):
     """Read the record of a trigger request."""
 
     idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListRequests(Command[Sequence[StartRequest]]):
+    """List the records of the trigger requests of one task, whatever their try, those received last first."""
+
+    place: str
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +226,18 @@ class CreateRun(Effect[Started | Refusal]):
     factory: FactoryId
     pipeline: str
     parameters: JsonObject
+    recovery: Recovery | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRuns(Effect[RunsPage | Refusal]):
+    """Read a page of one pipeline's runs that changed in a window."""
+
+    factory: FactoryId
+    pipeline: str
+    since: datetime
+    until: datetime
+    continuation: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,11 +280,12 @@ class FindRun(Effect[FoundRun | None | Refusal]):
 
 
 @dataclass(frozen=True, slots=True)
-class FindWrapper(Effect[WrapperPipeline | None | Refusal]):
-    """Read from ADF whether a pipeline has a wrapper."""
+class FindPipeline(Effect[PipelineDeclaration | None | Refusal]):
+    """Read from ADF what a pipeline declares, if there is one of that name."""
 
     factory: FactoryId
-    pipeline: str
+    name: str
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)

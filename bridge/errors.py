@@ -90,6 +90,12 @@ class CallerNotAllowed(Problem):
     status, code, title = 403, "caller-not-allowed", "The caller may not speak for this target"
 
 
+class EntraUnavailable(Problem):
+    """Whether a token is genuine cannot be told: Entra's keys cannot be had."""
+
+    status, code, title = 503, "entra-unavailable", "Entra's keys cannot be had right now"
+
+
 class BodyTooLarge(Problem):
     """The body is over the limit; it was not parsed."""
 
@@ -162,3 +168,7 @@ class StoreUnavailable(Problem):
 
 class StoreConflict(Exception):  # noqa: N818 - no error: the other instance won
     """Somebody else changed a row first (compare-and-set failed): read again and decide again."""
+
+
+class RunTaken(Exception):  # noqa: N818 - no error: the other request found it first
+    """The run answers to another trigger request, which asked for the same."""

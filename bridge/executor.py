@@ -106,6 +106,8 @@ class Executor:
                 return world.store.find_wait(token)
             case c.LoadRequest(key):
                 return world.store.request(key)
+            case c.ListRequests(place, limit):
+                return world.store.requests_at(place, limit=limit)
             case c.LoadBreaker(name):
                 return world.store.breaker(name)
             case c.LoadSweep(factory):
@@ -137,14 +139,28 @@ class Executor:
                 return self._call(command)
 
     def _call(self, command: c.Effect[Any]) -> object:
-        adf, airflow = self._world.adf, self._world.airflow
+        airflow = self._world.airflow
         match command:
-            case c.CreateRun(factory, pipeline, parameters):
-                return adf.create_run(factory, pipeline, parameters)
+            case c.ReadTask(task):
+                return airflow.read_task(task)
+            case c.ListParked(target, page):
+                return airflow.parked(target, page)
+            case c.Resume(task, completion):
+                return airflow.resume(task, completion)
+            case _:
+                return self._call_adf(command)
+
+    def _call_adf(self, command: c.Effect[Any]) -> object:
+        adf = self._world.adf
+        match command:
+            case c.CreateRun(factory, pipeline, parameters, recovery):
+                return adf.create_run(factory, pipeline, parameters, recovery)
             case c.ReadRun(key):
                 return adf.read_run(key)
             case c.QueryRuns(factory, since, until, continuation):
                 return adf.query_runs(factory, since=since, until=until, continuation=continuation)
+            case c.SearchRuns(factory, pipeline, since, until, continuation):
+                return adf.search_runs(factory, pipeline, since=since, until=until, continuation=continuation)
             case c.CancelRun(key, recursive):
                 return adf.cancel_run(key, recursive=recursive)
             case c.ReadFailedActivity(key, reading):
@@ -153,14 +169,8 @@ class Executor:
                 return adf.child(key, reading)
             case c.FindRun(factory, match):
                 return adf.find_run(factory, match)
-            case c.FindWrapper(factory, pipeline):
-                return adf.wrapper(factory, pipeline)
-            case c.ReadTask(task):
-                return airflow.read_task(task)
-            case c.ListParked(target, page):
-                return airflow.parked(target, page)
-            case c.Resume(task, completion):
-                return airflow.resume(task, completion)
+            case c.FindPipeline(factory, name, fresh):
+                return adf.pipeline(factory, name, fresh=fresh)
             case _:
                 raise TypeError(command)
 

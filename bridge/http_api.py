@@ -5,21 +5,20 @@ Knows nothing of Azure Functions; `function_app.py` hands in plain requests. doc
 
 from __future__ import annotations
 
-import hmac
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bridge import http_requests, service, views
+from bridge import decide, http_requests, service, views
 from bridge.app import App, invalid_health
-from bridge.errors import CallerNotAllowed, ConfigInvalid, FieldError, InvalidFields, NotFound, Problem
-from bridge.model import FactoryId, RunKey, Verdict, Wait, WaitRequest, WaitState, is_run_id
+from bridge.callers import Caller
+from bridge.errors import ConfigInvalid, FieldError, InvalidFields, NotFound, Problem
+from bridge.model import FactoryId, RunKey, Verdict, WaitState, is_run_id
 from bridge.ports import WaitFilter
 from bridge.telemetry import Log
 
-CALLER_HEADER: Final = "x-adf-bridge-caller-secret"
 MOST_LISTED: Final = 500
 LISTED: Final = 50
 _DIGITS: Final = 9
@@ -86,7 +85,9 @@ def post_run(app: App, request: Request) -> Response:
     document = http_requests.load_object(request.body, most=app.config.max_body_bytes)
     trigger = http_requests.trigger_request(document, request.headers.get("idempotency-key"), app.rules)
     if trigger.wait is not None:
-        _check_caller(app, trigger.wait, request)
+        _caller(app, request).check_target(trigger.wait.task.target, trigger.factory)
+    else:
+        _caller(app, request).check_run(trigger.factory)
     started = app.run(service.start_run(trigger, app.rules))
     headers = {"Idempotent-Replay": "true"} if started.replay else {}
     return Response(202, started.document, headers)
@@ -112,8 +113,12 @@ def cancel_run(app: App, request: Request) -> Response:
     if not is_run_id(run_id):
         raise InvalidFields([FieldError("run_id", "is no run id")])
     key = RunKey(asked.factory or _only_factory(app, run_id), run_id)
-    _, waits = app.store.run(key)
-    _check_may_cancel(app, waits, request)
+    waits = app.run(service.waiting_for(key))
+    _caller(app, request).check_run(key.factory, [wait.task.target for wait in waits if not wait.state.is_final])
+    if asked.token is not None and any(wait.state is WaitState.OPEN and wait.token != asked.token for wait in waits):
+        run, _ = app.store.run(key)
+        shown = views.run_document(run, app.rules) if run is not None else None
+        return Response(202, _dump({"run": shown, "cancel": "waited-for"}))
     cancelled = app.run(service.cancel_run(key, app.rules, recursive=asked.recursive))
     cancel = "accepted" if cancelled.accepted else "not-running"
     return Response(202, _dump({"run": views.run_document(cancelled.run, app.rules), "cancel": cancel}))
@@ -135,17 +140,17 @@ def post_wait(app: App, request: Request) -> Response:
     """`POST /waits`: wait for a run that exists."""
     document = http_requests.load_object(request.body, most=app.config.max_body_bytes)
     asked = http_requests.run_wait(document, app.rules)
-    _check_caller(app, asked.wait, request)
+    _caller(app, request).check_target(asked.wait.task.target, asked.key.factory)
     registered = app.run(service.register_wait(asked.key, asked.wait, app.rules))
     return Response(200, _dump(views.registration_document(registered.run, registered.wait, app.rules)))
 
 
 def get_wait(app: App, request: Request) -> Response:
     """`GET /waits/{token}`: a wait and its story."""
-    wait = app.store.find_wait(request.path["token"])
+    token = request.path["token"]
+    wait = app.store.find_wait(token)
     if wait is None:
-        msg = "No wait has this token."
-        raise NotFound(msg)
+        raise NotFound(decide.no_wait(app.store.request(token)))
     run, _ = app.store.run(wait.key)
     document = {
         "wait": {**views.wait_document(wait), "timeline": views.timeline_document(wait)},
@@ -169,6 +174,9 @@ def list_waits(app: App, request: Request) -> Response:
 
 def delete_wait(app: App, request: Request) -> Response:
     """`DELETE /waits/{token}`: stop waiting. The run goes on."""
+    known = app.store.find_wait(request.path["token"])
+    if known is not None:
+        _caller(app, request).check_wait(known.task.target)
     wait = app.run(service.withdraw(request.path["token"]))
     return Response(200, _dump({"wait": views.wait_document(wait)}))
 
@@ -199,26 +207,9 @@ def _health(app: App, request: Request) -> Response:
 # --- parts ------------------------------------------------------------------------------------------------------------
 
 
-def _check_caller(app: App, wait: WaitRequest, request: Request) -> None:
-    """A target with a caller secret takes waits only from callers that send it."""
-    if not _speaks_for(app, wait.task.target, request):
-        msg = f"Send this target's secret in the header {CALLER_HEADER} (`caller_secret` in Airflow's connection)."
-        raise CallerNotAllowed(msg)
-
-
-def _check_may_cancel(app: App, waits: Sequence[Wait], request: Request) -> None:
-    """A run that tasks wait for is cancelled only by a caller that may speak for one of their targets."""
-    targets = {wait.task.target for wait in waits if not wait.state.is_final} & set(app.config.targets)
-    if targets and not any(_speaks_for(app, target, request) for target in sorted(targets)):
-        msg = f"Tasks wait for this run. Send the secret of their target in the header {CALLER_HEADER}."
-        raise CallerNotAllowed(msg)
-
-
-def _speaks_for(app: App, target: str, request: Request) -> bool:
-    """Whether a caller sent a target's secret, if it has one. Compared in constant time."""
-    expected = app.config.targets[target].caller_secret
-    given = request.headers.get(CALLER_HEADER, "")
-    return not expected or hmac.compare_digest(expected.reveal().encode(), given.encode())
+def _caller(app: App, request: Request) -> Caller:
+    """Who sends a request: asked before anything is done for a target."""
+    return Caller(request.headers, app.config.targets, app.tokens, app.rules)
 
 
 def _word(request: Request, name: str, words: type[Any]) -> Any:  # noqa: ANN401 - the enumeration's member

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -19,11 +18,17 @@ from bridge.errors import (
     TokenMismatch,
 )
 from bridge.fields import Fields, is_unicode, kind_of
+from bridge.hashing import canonical_hash
 from bridge.model import (
+    Continuation,
     FactoryId,
     Match,
     Mode,
+    NewTry,
     OnAbandon,
+    PreviousTry,
+    Recovery,
+    RecoveryMode,
     RunKey,
     RunStatus,
     TaskRef,
@@ -37,8 +42,11 @@ from bridge.policy import Rules
 
 # https://learn.microsoft.com/azure/azure-resource-manager/management/azure-subscription-service-limits
 MAX_PARAMETERS: Final = 50
+# "Bytes per payload for each activity run" there: a wrapper hands all parameters to one activity.
+MAX_PARAMETERS_BYTES: Final = 896 * 1024
 KEY_CHARS: Final = 255
-PIPELINE_CHARS: Final = 140
+# https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules#microsoftdatafactory
+PIPELINE_CHARS: Final = 260
 MAX_DEPTH: Final = 64
 _ENDS: Final = tuple(status for status in RunStatus if status.is_terminal)
 
@@ -53,10 +61,14 @@ class RunWait:
 
 @dataclass(frozen=True, slots=True)
 class RunCancel:
-    """A request to cancel a run; without a factory, of a run that the bridge knows."""
+    """A request to cancel a run; without a factory, of a run that the bridge knows.
+
+    With a `token` it is cancelled only if nobody but that wait's task waits for it.
+    """
 
     factory: FactoryId | None
     recursive: bool
+    token: str | None = None
 
 
 def load_object(body: bytes, *, most: int) -> dict[str, Any]:
@@ -121,7 +133,13 @@ def trigger_request(document: Mapping[str, Any], idempotency_key: str | None, ru
     fields.check("pipeline", pipeline, _is_segment, "is no pipeline's name")
     parameters = _parameters(fields)
     wrapped = fields.one_of("wrapped", Wrapped, default=Wrapped.AUTO)
+    recover_from = _recovery(fields) if fields.has("recover_from") else None
+    if recover_from is not None and wrapped is Wrapped.ALWAYS:
+        fields.wrong("wrapped", "cannot be 'always' with `recover_from`: the pipeline itself is run again")
+    previous = _continuation(fields.nested("previous")) if fields.has("previous") else None
     wait = _wait(fields.nested("wait")) if fields.has("wait") else None
+    if previous is not None and wait is None:
+        fields.wrong("previous", "needs `wait`: it names the task whose previous try is meant")
     fields.no_others()
     fields.finish()
     if wait is not None:
@@ -140,7 +158,33 @@ def trigger_request(document: Mapping[str, Any], idempotency_key: str | None, ru
         parameters=parameters,
         wait=wait,
         wrapped=wrapped,
+        recover_from=recover_from,
+        previous=previous,
     )
+
+
+def _recovery(fields: Fields) -> Recovery:
+    """Read which run is to be run again. ADF takes that run's own parameters, and leaves out those it is given."""
+    recovery = fields.nested("recover_from")
+    run_id = recovery.text("run_id")
+    recovery.check("run_id", run_id, is_run_id, "is no run id")
+    mode = recovery.one_of("mode", RecoveryMode, default=RecoveryMode.FROM_FAILURE)
+    activity = recovery.optional_text("activity", most=PIPELINE_CHARS)
+    if (activity is not None) is not (mode is RecoveryMode.FROM_ACTIVITY):
+        recovery.wrong("activity", f"goes with the mode '{RecoveryMode.FROM_ACTIVITY}', and only with that one")
+    recovery.no_others()
+    if fields.has("parameters") and fields.json_object("parameters"):
+        fields.wrong("parameters", "has to be left out with `recover_from`: ADF takes the parameters of that run")
+    return Recovery(run_id, mode, activity)
+
+
+def _continuation(fields: Fields) -> Continuation:
+    """Read what a try does about the run of the one before."""
+    do = fields.one_of("do", PreviousTry)
+    after = fields.one_of("after", NewTry)
+    since_try = fields.whole("since_try", low=0) if fields.has("since_try") else 0
+    fields.no_others()
+    return Continuation(do, after, since_try)
 
 
 def run_wait(document: Mapping[str, Any], rules: Rules) -> RunWait:
@@ -183,15 +227,15 @@ def run_cancel(document: Mapping[str, Any], rules: Rules) -> RunCancel:
     fields = Fields(document)
     factory_text = fields.optional_text("factory", most=500)
     recursive = fields.yes_or_no("recursive", default=True)
+    token = fields.optional_text("token")
     fields.no_others()
     fields.finish()
-    return RunCancel(allowed_factory(factory_text, rules) if factory_text else None, recursive)
+    return RunCancel(allowed_factory(factory_text, rules) if factory_text else None, recursive, token)
 
 
 def body_hash(document: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a body's canonical JSON: the order of its keys does not matter."""
-    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return canonical_hash(document)
 
 
 def allowed_factory(text: str, rules: Rules) -> FactoryId:
@@ -217,8 +261,11 @@ def _parameters(fields: Fields) -> Mapping[str, Any]:
     parameters = fields.json_object("parameters")
     if len(parameters) > MAX_PARAMETERS:
         fields.wrong("parameters", f"has {len(parameters)} entries; a pipeline has at most {MAX_PARAMETERS}")
-    if not is_unicode(json.dumps(parameters, ensure_ascii=False)):
+    text = json.dumps(parameters, ensure_ascii=False)
+    if not is_unicode(text):
         fields.wrong("parameters", "holds half a surrogate pair, which is no text")
+    elif (size := len(text.encode())) > MAX_PARAMETERS_BYTES:
+        fields.wrong("parameters", f"has {size} bytes as JSON; Data Factory takes {MAX_PARAMETERS_BYTES}")
     return parameters
 
 
@@ -238,9 +285,10 @@ def _wait(fields: Fields) -> WaitRequest:
     )
     deadline = fields.time("deadline")
     on_abandon = fields.one_of("on_abandon", OnAbandon, default=OnAbandon.LEAVE)
+    keep = fields.yes_or_no("keep_for_next_try", default=False)
     task.no_others()
     fields.no_others()
-    return WaitRequest(task=reference, mode=mode, deadline=deadline, on_abandon=on_abandon)
+    return WaitRequest(task=reference, mode=mode, deadline=deadline, on_abandon=on_abandon, keep_for_next_try=keep)
 
 
 def _segment(fields: Fields, name: str) -> str:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final
 
+from bridge.hashing import canonical_hash
 from bridge.token import canonical_task, token_of_canonical
 
 JsonObject = Mapping[str, Any]
@@ -103,6 +104,11 @@ class WaitState(StrEnum):
     def is_final(self) -> bool:
         """Whether nothing more can happen to a wait in this state."""
         return self not in (WaitState.OPEN, WaitState.DUE)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it is Airflow that is called when a wait in this state is due: to be told, or for the proof of it."""
+        return self in (WaitState.DUE, WaitState.INLINE)
 
 
 class Verdict(StrEnum):
@@ -243,15 +249,47 @@ class TaskRef:
         )
         return token_of_canonical(canonical)
 
+    @property
+    def place(self) -> str:
+        """The name of the task whatever its try: the same for all tries of one task instance of one DAG run."""
+        return canonical_hash([self.target.lower(), self.dag_id, self.run_id, self.task_id, self.map_index])
+
 
 @dataclass(frozen=True, slots=True)
-class FailedActivity:
-    """The activity that made a run fail, with ADF's own error."""
+class OtherFailure:
+    """An activity that failed by itself beside the one that counts; `path` as there, the message cut short."""
 
     name: str
     type: str
     error_code: str | None
     message: str | None
+    path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FailedActivity:
+    """The activity that made a run fail, with ADF's own error: the innermost one.
+
+    `path` names the ExecutePipeline activities that lead down to it, the outermost first; where there are any,
+    `pipeline` and `run_id` are those of the run in which it failed.
+    """
+
+    name: str
+    type: str
+    error_code: str | None
+    message: str | None
+    path: tuple[str, ...] = ()
+    pipeline: str | None = None
+    run_id: str | None = None
+    others: tuple[OtherFailure, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """Which activity failed, with which code, and where: one line, without ADF's message."""
+        kind = f" ({self.type})" if self.type else ""
+        code = f" with error {self.error_code}" if self.error_code else ""
+        way = ", by way of " + " > ".join(f"'{name}'" for name in self.path) if self.path else ""
+        return f"activity '{self.name}'{kind} failed{code}{way}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +316,7 @@ class Run:
     watched_run_id: str | None = None
     claimed_run_id: str | None = None
     match: Match | None = None
+    started_by: str | None = None  # the key of the trigger request that this run answers to
     version: str = ""
 
     @property
@@ -296,7 +335,9 @@ class RunReading:
     """What one read of a run from ADF said. `status_text` is ADF's spelling when it is none that we know.
 
     `parent_run_id` and `parent_pipeline` name what started the run, if that was another run. `watched_run_id` is set
-    when the reading is that of the run which a wrapper wraps.
+    when the reading is that of the run which a wrapper wraps. `group` is ADF's runGroupId: of a run that runs an
+    earlier one again, that one's. `by_hand` says that createRun started it, as ADF tells the invoker. ADF shows every
+    parameter's value as text.
     """
 
     status: RunStatus | None
@@ -309,6 +350,9 @@ class RunReading:
     parent_run_id: str | None = None
     parent_pipeline: str | None = None
     watched_run_id: str | None = None
+    group: str | None = None
+    by_hand: bool = True
+    parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +409,7 @@ class Wait:
     abandoned_at: datetime | None = None  # when a read of the task first showed that nobody waits
     cancels: bool = False  # the run is to be cancelled, and was not yet
     match: Match | None = None
+    keep_for_next_try: bool = False
     completion: Completion | None = None
     decided_at: datetime | None = None  # when it was known what the task is to be told
     timeline: tuple[TimelineEntry, ...] = ()
@@ -443,13 +488,17 @@ class EventRecord:
 
 @dataclass(frozen=True, slots=True)
 class WaitRequest:
-    """What a caller asks for when it wants a task completed."""
+    """What a caller asks for when it wants a task completed.
+
+    With `keep_for_next_try` the run is not abandoned while the task's next try may take it over.
+    """
 
     task: TaskRef
     mode: Mode
     deadline: datetime
     on_abandon: OnAbandon = OnAbandon.LEAVE
     match: Match | None = None
+    keep_for_next_try: bool = False
 
 
 class Wrapped(StrEnum):
@@ -458,6 +507,53 @@ class Wrapped(StrEnum):
     AUTO = "auto"  # if the factory has one
     ALWAYS = "always"
     NEVER = "never"
+
+
+class PreviousTry(StrEnum):
+    """What a try does about the run that the task's previous try asked for."""
+
+    RERUN = "rerun"  # nothing: it starts a run of its own
+    REATTACH = "reattach"  # it waits for that run, if it goes on
+    RECOVER = "recover"  # the same; and if that run failed, it is run again from the failed activity on
+
+
+class NewTry(StrEnum):
+    """Why a task has another try."""
+
+    RETRY = "retry"  # the one before failed
+    CLEAR = "clear"  # a person wants it done once more
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """How a try goes on from the task's previous one.
+
+    `since_try` is the first try since the task was cleared last: a retry does not look at those before.
+    """
+
+    do: PreviousTry
+    after: NewTry
+    since_try: int = 0
+
+
+class RecoveryMode(StrEnum):
+    """From where on a run is run again."""
+
+    FROM_FAILURE = "from_failure"
+    FROM_ACTIVITY = "from_activity"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """A run that is to be run again, in the same run group and with its own parameters.
+
+    https://learn.microsoft.com/rest/api/datafactory/pipelines/create-run (referencePipelineRunId, isRecovery)
+    """
+
+    run_id: str
+    mode: RecoveryMode = RecoveryMode.FROM_FAILURE
+    activity: str | None = None  # with `from_activity`
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,19 +567,42 @@ class TriggerRequest:
     parameters: JsonObject
     wait: WaitRequest | None = None
     wrapped: Wrapped = Wrapped.AUTO
+    recover_from: Recovery | None = None
+    previous: Continuation | None = None
+
+    @property
+    def parameters_hash(self) -> str:
+        """What tells whether two requests for a pipeline ask for the same: parameters, and what is to be recovered."""
+        recovery = self.recover_from
+        asked = None if recovery is None else [recovery.run_id, recovery.mode, recovery.activity]
+        return canonical_hash([dict(self.parameters), asked])
 
 
 class StartState(StrEnum):
     """Where a trigger request stands."""
 
     STARTING = "starting"  # createRun may be under way
+    SEARCHING = "searching"  # createRun was sent and not answered for sure: its run is looked for
     STARTED = "started"  # a run answers to this key
     UNKNOWN = "unknown"  # createRun's outcome could not be found out; never started again
 
 
+class StartedHow(StrEnum):
+    """How a run came to answer to a key."""
+
+    STARTED = "started"
+    ADOPTED = "adopted"  # createRun's answer was lost, and the run was found
+    REATTACHED = "reattached"  # the task's previous try had started it
+    RECOVERED = "recovered"  # an earlier run was run again, in its group
+
+
 @dataclass(frozen=True, slots=True)
 class StartRequest:
-    """The idempotency record of a trigger request. Holds a hash of the body, never the body."""
+    """The idempotency record of a trigger request. Holds hashes of the body and of the parameters, never those.
+
+    `place` names the task whatever its try (`task_place`). `correlation` is the parameter by which ADF shows the key
+    with the run. `recovers` is the run that createRun is to run again, `group` its run group.
+    """
 
     idempotency_key: str
     body_hash: str
@@ -495,7 +614,30 @@ class StartRequest:
     run_id: str | None = None
     answer: str | None = None  # the first answer's JSON, replayed to the letter
     started_pipeline: str | None = None  # the wrapper's name, where that was started
+    place: str | None = None
+    try_number: int = 0
+    parameters_hash: str | None = None
+    correlation: str | None = None
+    recovers: str | None = None
+    group: str | None = None
+    search_until: datetime | None = None
+    recovery_mode: RecoveryMode = RecoveryMode.FROM_FAILURE
+    recovery_activity: str | None = None
+    how: StartedHow = StartedHow.STARTED
+    why: str | None = None  # why a run was started although there was an earlier one, or was not
     version: str = ""
+
+    @property
+    def key(self) -> RunKey | None:
+        """The run that answers to the key, once there is one."""
+        return RunKey(self.factory, self.run_id) if self.run_id is not None else None
+
+    @property
+    def recovery(self) -> Recovery | None:
+        """What createRun is to run again."""
+        if self.recovers is None:
+            return None
+        return Recovery(self.recovers, self.recovery_mode, self.recovery_activity)
 
 
 @dataclass(frozen=True, slots=True)

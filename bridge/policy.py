@@ -75,6 +75,19 @@ MATCHES: Final = 100  # waits by match that one event can bring to their end; th
 
 # A createRun call is over after this, whatever became of it.
 START_LEASE: Final = timedelta(seconds=60)
+# A request that takes longer than this may have died with its process: ADF is asked for its run.
+SEARCH_AFTER: Final = timedelta(seconds=10)
+# ADF lists a run a little after it began. A run that is not listed this long after the lease was not found.
+SEARCH_FOR: Final = timedelta(minutes=2)
+# A run that nothing but its parameters tells from another's belongs to whoever started it, until it is this old: by
+# then an answered createRun has been written down.
+ADOPT_AFTER: Final = START_LEASE
+# A run begins within its request's time, by clocks that agree this well once ADF's is known.
+SEARCH_SLACK: Final = timedelta(seconds=60)
+SEARCH_PAGES: Final = 20  # ADF shows 100 runs on a page
+SEARCH_AGAIN: Final = timedelta(seconds=5)
+CLAIMS_READ: Final = 20  # of runs that look alike
+EARLIER_TRIES: Final = 5
 
 MESSAGE_CHARS: Final = 4_000
 MAX_DEADLINE: Final = timedelta(days=45)  # ADF keeps a run's history for 45 days
@@ -82,10 +95,15 @@ MAX_DEADLINE: Final = timedelta(days=45)  # ADF keeps a run's history for 45 day
 
 @dataclass(frozen=True, slots=True)
 class TargetRules:
-    """What the pure core must know of a target."""
+    """What the pure core must know of a target. `factories` are those that its callers may use: all, if it is empty."""
 
     hold: timedelta = DEFAULT_HOLD
     observe: bool = False
+    factories: frozenset[FactoryId] = frozenset()
+
+    def may_use(self, factory: FactoryId) -> bool:
+        """Whether callers of this target may use a factory."""
+        return not self.factories or factory in self.factories
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +115,7 @@ class Rules:
     sweep: timedelta = timedelta(seconds=60)
     inline: timedelta = timedelta(seconds=12)
     retention: timedelta = timedelta(days=30)
+    correlation: str = CORRELATION
 
     def factory(self, text: str) -> FactoryId | None:
         """Return the allowed factory of an alias or an ARM id, or None."""

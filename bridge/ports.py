@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from bridge.model import (
     Breaker,
@@ -16,6 +16,7 @@ from bridge.model import (
     FailedActivity,
     JsonObject,
     Match,
+    Recovery,
     Run,
     RunKey,
     RunReading,
@@ -33,11 +34,11 @@ class RefusalKind(StrEnum):
 
     UNAUTHENTICATED = "unauthenticated"  # 401, after the credential was renewed once
     FORBIDDEN = "forbidden"  # 403
-    NOT_FOUND = "not-found"  # 404
+    NOT_FOUND = "not-found"  # 404, of Airflow only while it answers otherwise
     CONFLICT = "conflict"  # 409
     INVALID = "invalid"  # 400, 422 and other 4xx: asking again in the same words is no use
     THROTTLED = "throttled"  # 429, and 503 with Retry-After: surely not applied
-    UNAVAILABLE = "unavailable"  # 5xx, time-out, connection lost: may have been applied
+    UNAVAILABLE = "unavailable"  # 5xx, time-out, connection lost, or not the peer's words: may have been applied
     UNREACHABLE = "unreachable"  # the connection could not be made: surely not applied
 
 
@@ -112,11 +113,16 @@ class ParkedPage:
 
 
 @dataclass(frozen=True, slots=True)
-class WrapperPipeline:
-    """A pipeline's wrapper as the factory has it: its name, and the parameters that it declares."""
+class PipelineDeclaration:
+    """A pipeline as the factory has it: its name, what parameters it declares, and whether `bridge wrap` made it.
+
+    `defaults` are the values of parameters that a run was not given.
+    """
 
     name: str
     parameters: frozenset[str]
+    is_wrapper: bool = False
+    defaults: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +165,13 @@ class Random(Protocol):
 class Adf(Protocol):
     """Azure Data Factory. Never raises for what ADF answers or does not answer."""
 
-    def create_run(self, factory: FactoryId, pipeline: str, parameters: JsonObject) -> Started | Refusal:
-        """Start a run, sending exactly one createRun request."""
+    def create_run(
+        self, factory: FactoryId, pipeline: str, parameters: JsonObject, recovery: Recovery | None = None
+    ) -> Started | Refusal:
+        """Start a run, or run an earlier one again, sending exactly one createRun request.
+
+        A recovery takes the earlier run's parameters: `parameters` are not sent then.
+        """
         ...
 
     def read_run(self, key: RunKey) -> RunReading | Refusal:
@@ -177,8 +188,18 @@ class Adf(Protocol):
         """Cancel a run; `recursive` with the runs that it started."""
         ...
 
-    def wrapper(self, factory: FactoryId, pipeline: str) -> WrapperPipeline | Refusal | None:
-        """Read a pipeline's wrapper; None when the factory has none. May be some minutes old."""
+    def search_runs(
+        self, factory: FactoryId, pipeline: str, *, since: datetime, until: datetime, continuation: str | None
+    ) -> RunsPage | Refusal:
+        """Read a page of one pipeline's runs that changed between two times by ADF's clock, the oldest first."""
+        ...
+
+    def pipeline(self, factory: FactoryId, name: str, *, fresh: bool) -> PipelineDeclaration | Refusal | None:
+        """Read what a pipeline declares; None when the factory has none of that name. Unless `fresh`, it may be old.
+
+        Some minutes old, that is. That there is no such wrapper is remembered as well, that there is no such pipeline
+        is not.
+        """
         ...
 
     def child(self, key: RunKey, run: RunReading) -> str | Refusal | None:
@@ -229,11 +250,17 @@ class WaitFilter:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A hint that a wait is due: the row itself has to be read again."""
+    """A hint that a wait is due: the row itself has to be read again. `cancels`: its run is to be cancelled."""
 
     token: str
     due_at: datetime
     state: WaitState
+    cancels: bool = False
+
+    @property
+    def is_for_adf(self) -> bool:
+        """Whether ADF is to be asked about the run, or to cancel it: that does not wait for a paused target."""
+        return self.cancels or not self.state.is_told
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +283,8 @@ class Store(Protocol):
 
     Every method may raise StoreUnavailable. `put` and `save_*` compare-and-set by each row's `version`
     (empty: must not exist) and raise StoreConflict, changing nothing, when any row was changed by somebody else.
-    They return the rows with their new versions.
+    They return the rows with their new versions. A row that a newer release wrote, and this one cannot read, is in no
+    list, and is never written over.
     """
 
     def run(self, key: RunKey) -> tuple[Run | None, tuple[Wait, ...]]:
@@ -275,8 +303,8 @@ class Store(Protocol):
         """Write rows of one run in one transaction."""
         ...
 
-    def due(self, target: str, *, before: datetime, limit: int) -> Sequence[Due]:
-        """Return hints to a target's waits that are due, the oldest first."""
+    def due(self, target: str, *, before: datetime, limit: int, for_adf: bool = False) -> Sequence[Due]:
+        """Return hints to a target's waits that are due, the oldest first; or those that ADF is to be asked for."""
         ...
 
     def open_waits(self, factory: FactoryId, *, limit: int, pipeline: str | None = None) -> Sequence[OpenWait]:
@@ -296,6 +324,10 @@ class Store(Protocol):
 
     def save_request(self, record: StartRequest) -> StartRequest:
         """Write the record of a trigger request."""
+        ...
+
+    def requests_at(self, place: str, *, limit: int) -> Sequence[StartRequest]:
+        """Return the records of trigger requests of one task, whatever their try, those received last first."""
         ...
 
     def drop_request(self, record: StartRequest) -> None:
@@ -331,13 +363,17 @@ class Store(Protocol):
         ...
 
     def repair(self, *, limit: int = 1_000) -> int:
-        """Write anew what was lost of the ways to live rows; return how many. One call does a bounded part of it."""
+        """Write anew what was lost of the ways to live rows; return how many.
+
+        One call does a bounded part of it, and the next one goes on there.
+        """
         ...
 
     def purge(self, before: datetime, *, limit: int = 1_000) -> int:
         """Remove final waits, runs without waits, requests and events that last changed before that; return how many.
 
-        One call removes about `limit` rows; call it again until it returns 0.
+        One call does a bounded part of it, about `limit` rows, and the next one goes on there. Of many rows a part may
+        have none that is to go.
         """
         ...
 

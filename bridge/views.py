@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from bridge.model import Completion, EventRecord, FailedActivity, Match, Run, TaskRef, Wait
+from bridge.model import Completion, EventRecord, FailedActivity, Match, OtherFailure, Run, StartRequest, TaskRef, Wait
 from bridge.policy import Rules
 
 COMPLETION_SCHEMA: Final = "completion/v1"
@@ -19,14 +19,24 @@ def timestamp(value: datetime | None) -> str | None:
 
 
 def failed_activity_document(activity: FailedActivity | None) -> Document | None:
-    """Return the activity that made a run fail."""
+    """Return the activity that made a run fail, where it is, and what else failed."""
     if activity is None:
         return None
     return {
-        "name": activity.name,
-        "type": activity.type,
-        "error_code": activity.error_code,
-        "message": activity.message,
+        **_failure_document(activity),
+        "pipeline": activity.pipeline,
+        "run_id": activity.run_id,
+        "others": [_failure_document(other) for other in activity.others],
+    }
+
+
+def _failure_document(failure: FailedActivity | OtherFailure) -> Document:
+    return {
+        "name": failure.name,
+        "type": failure.type,
+        "error_code": failure.error_code,
+        "message": failure.message,
+        "path": list(failure.path),
     }
 
 
@@ -136,10 +146,15 @@ def event_document(record: EventRecord) -> Document:
 
 
 def registration_document(run: Run, wait: Wait | None, rules: Rules) -> Document:
-    """Return the answer to `POST /runs` and `POST /waits`."""
+    """Return the answer to `POST /waits`."""
     completed = wait.completion if wait is not None and wait.state.is_final else None
     return {
         "run": run_document(run, rules),
         "wait": wait_document(wait) if wait is not None else None,
         "completed": completion_document(completed) if completed is not None else None,
     }
+
+
+def start_document(run: Run, wait: Wait | None, start: StartRequest, rules: Rules) -> Document:
+    """Return the answer to `POST /runs`: as to `POST /waits`, and how the run came to answer to it."""
+    return {**registration_document(run, wait, rules), "start": {"how": start.how.value, "why": start.why}}

@@ -6,9 +6,11 @@ https://learn.microsoft.com/rest/api/datafactory/
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -23,17 +25,29 @@ from azure.core.exceptions import (
 )
 
 from bridge import policy
+from bridge.adapters import adf_causes
 from bridge.adapters.connecting import was_never_sent
 from bridge.adapters.credentials import FixedToken, azure_credential
 from bridge.config import Secret
-from bridge.model import FactoryId, FailedActivity, JsonObject, Match, RunKey, RunReading, RunStatus, is_run_id
-from bridge.ports import Accepted, FoundRun, NotRunning, Refusal, RefusalKind, RunsPage, Started, WrapperPipeline
+from bridge.model import (
+    FactoryId,
+    FailedActivity,
+    JsonObject,
+    Match,
+    Recovery,
+    RecoveryMode,
+    RunKey,
+    RunReading,
+    RunStatus,
+    is_run_id,
+)
+from bridge.ports import Accepted, FoundRun, NotRunning, PipelineDeclaration, Refusal, RefusalKind, RunsPage, Started
 
 T = TypeVar("T")
 
 if TYPE_CHECKING:
     from azure.mgmt.datafactory import DataFactoryManagementClient
-    from azure.mgmt.datafactory.models import ActivityRun, PipelineRun, PipelineRunsQueryResponse
+    from azure.mgmt.datafactory.models import ActivityRun, PipelineRun, PipelineRunInvokedBy, PipelineRunsQueryResponse
 
 _ONCE: Final[dict[str, Any]] = {
     "retry_total": 0,
@@ -54,8 +68,12 @@ _CLIENT_ERRORS: Final = range(400, 500)
 _HISTORY: Final = timedelta(days=45)
 _DETAIL_CHARS: Final = 500
 _PAGES_SEARCHED: Final = 20
-_WRAPPER_SECONDS: Final = 300.0
+_DECLARED_SECONDS: Final = 300.0
 _NOT_RUNNING: Final = "PipelineRunNotRunning"
+# ADF's words when 100 runs of a pipeline wait already for those that go on; their status and code are not documented.
+# https://github.com/MicrosoftDocs/azure-docs/issues/85538. Another refusal of createRun begins with `ErrorCode=…`.
+_QUEUE_FULL: Final = re.compile(r"(ErrorCode=\w+, ?ErrorMessage=)?Pipeline execution throttled\b", re.IGNORECASE)
+_MANUAL: Final = "manual"
 
 
 class DataFactory:
@@ -66,17 +84,23 @@ class DataFactory:
         self._token = token
         self._clients: dict[str, DataFactoryManagementClient] = {}
         self._lock = threading.Lock()
-        self._wrappers: dict[tuple[str, str], _Known] = {}
+        self._pipelines: dict[tuple[str, str], _Known] = {}
 
-    def create_run(self, factory: FactoryId, pipeline: str, parameters: JsonObject) -> Started | Refusal:
-        """Send createRun, once. A refusal of kind `unavailable` means that a run may have been started."""
+    def create_run(
+        self, factory: FactoryId, pipeline: str, parameters: JsonObject, recovery: Recovery | None = None
+    ) -> Started | Refusal:
+        """Send createRun, once. A refusal of kind `unavailable` means that a run may have been started.
+
+        https://learn.microsoft.com/rest/api/datafactory/pipelines/create-run: with a recovery the parameters would not
+        be used.
+        """
 
         def ask() -> Started:
             answer = self._client(factory).pipelines.create_run(
                 resource_group_name=factory.resource_group,
                 factory_name=factory.name,
                 pipeline_name=pipeline,
-                parameters=dict(parameters),
+                **({"parameters": dict(parameters)} if recovery is None else _again(recovery)),
                 **_START_ONCE,
             )
             if not is_run_id(answer.run_id):
@@ -85,7 +109,7 @@ class DataFactory:
 
         answer = _asked(ask)
         if isinstance(answer, Refusal) and answer.kind is RefusalKind.NOT_FOUND:
-            self._wrappers.clear()  # one that was known may be gone
+            self._pipelines.clear()  # one that was known may be gone
         return answer
 
     def cancel_run(self, key: RunKey, *, recursive: bool) -> Accepted | NotRunning | Refusal:
@@ -134,6 +158,12 @@ class DataFactory:
         """
         return self._runs(factory, since, until, continuation)
 
+    def search_runs(
+        self, factory: FactoryId, pipeline: str, *, since: datetime, until: datetime, continuation: str | None
+    ) -> RunsPage | Refusal:
+        """Query a page of one pipeline's runs that changed in a window, in the order in which they began."""
+        return self._runs(factory, since, until, continuation, pipeline=pipeline)
+
     def _runs(
         self,
         factory: FactoryId,
@@ -171,29 +201,34 @@ class DataFactory:
 
         return _asked(ask)
 
-    def wrapper(self, factory: FactoryId, pipeline: str) -> WrapperPipeline | Refusal | None:
-        """GET the wrapper's definition; what was answered stands for some minutes."""
-        name = policy.wrapper_of(pipeline)
-        known = self._wrappers.get((factory.key, name))
+    def pipeline(self, factory: FactoryId, name: str, *, fresh: bool) -> PipelineDeclaration | Refusal | None:
+        """GET a pipeline's definition; what was answered stands for some minutes, unless it is to be `fresh`."""
+        known = None if fresh else self._pipelines.get((factory.key, name))
         if known is not None and known.until > time.monotonic():
-            return known.wrapper
+            return known.declaration
 
-        def ask() -> WrapperPipeline | None:
+        def ask() -> PipelineDeclaration:
             found = self._client(factory).pipelines.get(
                 resource_group_name=factory.resource_group, factory_name=factory.name, pipeline_name=name, **_ONCE
             )
             properties = found.properties if found is not None else None
-            declared = frozenset((properties.parameters if properties else None) or ())
+            parameters = (properties.parameters if properties else None) or {}
+            declared = frozenset(parameters)
+            defaults = {name: one.default_value for name, one in parameters.items() if one.default_value is not None}
             labels = (properties.annotations if properties else None) or ()
             ours = policy.WRAPPER_LABEL in labels and policy.CORRELATION in declared
-            return WrapperPipeline(name, declared) if ours else None
+            return PipelineDeclaration(name, declared, policy.is_wrapper(name) and ours, defaults)
 
         answer = _asked(ask)
         if isinstance(answer, Refusal) and answer.kind is not RefusalKind.NOT_FOUND:
             return answer
-        wrapper = None if isinstance(answer, Refusal) else answer
-        self._wrappers[(factory.key, name)] = _Known(wrapper, time.monotonic() + _WRAPPER_SECONDS)
-        return wrapper
+        declaration = None if isinstance(answer, Refusal) else answer
+        if declaration is None and not policy.is_wrapper(name):
+            # Somebody will deploy it and start it again at once; that there is no wrapper is asked for every run.
+            self._pipelines.pop((factory.key, name), None)
+        else:
+            self._pipelines[(factory.key, name)] = _Known(declaration, time.monotonic() + _DECLARED_SECONDS)
+        return declaration
 
     def child(self, key: RunKey, run: RunReading) -> str | Refusal | None:
         """Query the run's activities for the pipeline that it executed; the last one, should it have been retried."""
@@ -201,14 +236,14 @@ class DataFactory:
         def ask() -> str | None:
             found = self._activities(key, run, [("ActivityType", "ExecutePipeline")])
             found.sort(key=lambda activity: activity.activity_run_start or datetime.max.replace(tzinfo=UTC))
-            ids = [_child_run_id(activity) for activity in found]
+            ids = [adf_causes.child_run_id(activity) for activity in found]
             return next((one for one in reversed(ids) if one is not None), None)
 
         return _asked(ask)
 
     def _activities(self, key: RunKey, run: RunReading, filters: Sequence[tuple[str, str]]) -> list[ActivityRun]:
         """Query a run's activity runs, those where each operand has that value."""
-        from azure.mgmt.datafactory.models import RunFilterParameters, RunQueryFilter
+        from azure.mgmt.datafactory.models import RunFilterParameters, RunQueryFilter, RunQueryOrderBy
 
         now = datetime.now(UTC)
         which = RunFilterParameters(
@@ -218,6 +253,7 @@ class DataFactory:
                 RunQueryFilter({"operand": operand, "operator": "Equals", "values": [value]})
                 for operand, value in filters
             ],
+            order_by=[RunQueryOrderBy(order_by="ActivityRunEnd", order="ASC")],  # one page is read: the earliest
         )
         found = self._client(key.factory).activity_runs.query_by_pipeline_run(
             resource_group_name=key.factory.resource_group,
@@ -233,7 +269,7 @@ class DataFactory:
         continuation: str | None = None
         until = datetime.now(UTC) + timedelta(days=1)
         for _ in range(_PAGES_SEARCHED):
-            page = self._runs(factory, match.since, until, continuation, pipeline=match.pipeline)
+            page = self.search_runs(factory, match.pipeline, since=match.since, until=until, continuation=continuation)
             if isinstance(page, Refusal):
                 return page
             found = [FoundRun(run_id, one) for run_id, one in page.readings.items() if match.takes(one)]
@@ -245,17 +281,13 @@ class DataFactory:
         return Refusal(RefusalKind.INVALID, f"{match.pipeline!r} has had too many runs since then to look through")
 
     def failed_activity(self, key: RunKey, run: RunReading) -> FailedActivity | None:
-        """Query the run's failed activities; the one that failed first with an error is the cause."""
+        """Query the run's failed activities, and those of the runs that it executed, down to the innermost one."""
 
-        def ask() -> FailedActivity | None:
-            now = datetime.now(UTC)
-            found = self._activities(key, run, [("Status", "Failed")])
-            failed = [activity for activity in found if activity.status == "Failed"]
-            failed.sort(key=lambda activity: activity.activity_run_end or now)
-            return _cause(failed[0]) if failed else None
+        def failures(run_id: str) -> list[adf_causes.Failure]:
+            found = self._activities(RunKey(key.factory, run_id), run, [("Status", "Failed")])
+            return [adf_causes.failure(activity) for activity in found if activity.status == "Failed"]
 
-        cause = _asked(ask)
-        return None if isinstance(cause, Refusal) else cause
+        return adf_causes.find_cause(key.run_id, run.message, lambda run_id: _asked(lambda: failures(run_id)))
 
     def check(self, factory: FactoryId) -> Refusal | None:
         """Query the runs of the last minute: it needs the permission to read runs, and costs one call."""
@@ -290,9 +322,9 @@ class DataFactory:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What ADF said of a wrapper, and until when that is believed (monotonic seconds)."""
+    """What ADF said of a pipeline, and until when that is believed (monotonic seconds)."""
 
-    wrapper: WrapperPipeline | None
+    declaration: PipelineDeclaration | None
     until: float
 
 
@@ -301,6 +333,19 @@ class _NoCredential:
 
     def get_token(self, *scopes: str, **_: object) -> Any:  # noqa: ANN401 - never called
         raise NotImplementedError(scopes)
+
+
+def _again(recovery: Recovery) -> dict[str, Any]:
+    """Return the options of a createRun that runs an earlier run again, in its group."""
+    options: dict[str, Any] = {"reference_pipeline_run_id": recovery.run_id, "is_recovery": True}
+    match recovery.mode:
+        case RecoveryMode.FROM_FAILURE:
+            options["start_from_failure"] = True
+        case RecoveryMode.FROM_ACTIVITY:
+            options["start_activity_name"] = recovery.activity
+        case RecoveryMode.ALL:
+            pass
+    return options
 
 
 def _asked(ask: Callable[[], T]) -> T | Refusal:
@@ -320,6 +365,8 @@ def _refusal(error: AzureError) -> Refusal:
         # Only a 4xx says for sure that nothing was done: a 2xx that cannot be read comes here, too.
         surely_not_done = status in _CLIENT_ERRORS
         kind = _KINDS.get(status, RefusalKind.INVALID if surely_not_done else RefusalKind.UNAVAILABLE)
+        if surely_not_done and _says_queue_is_full(error):
+            kind = RefusalKind.THROTTLED
         headers = getattr(error.response, "headers", {})
         asked = policy.retry_after(headers.get("Retry-After"), datetime.now(UTC))
         return Refusal(kind, f"ADF answered {status}{_reason(error)}", asked)
@@ -332,29 +379,17 @@ def _refusal(error: AzureError) -> Refusal:
     return Refusal(RefusalKind.UNAVAILABLE, f"the call to ADF failed ({type(error).__name__})")
 
 
+def _says_queue_is_full(error: HttpResponseError) -> bool:
+    """Whether as many runs of the pipeline wait already as may: the same request will do later."""
+    return error.error is not None and _QUEUE_FULL.match(_text(error.error.message) or "") is not None
+
+
 def _reason(error: HttpResponseError) -> str:
     """Return ADF's own words, cut; `{"error": {"code", "message"}}` is ARM's error shape."""
     if error.error is None:
         return ""
     words = f" {error.error.code}: {error.error.message}"
     return policy.cut(words, _DETAIL_CHARS) or ""
-
-
-def _child_run_id(activity: ActivityRun) -> str | None:
-    """Return the run that an ExecutePipeline activity started, if it got that far."""
-    output = activity.output if isinstance(activity.output, dict) else {}
-    child = output.get("pipelineRunId")
-    return child if isinstance(child, str) and is_run_id(child) else None
-
-
-def _cause(activity: ActivityRun) -> FailedActivity:
-    error = activity.error if isinstance(activity.error, dict) else {}
-    return FailedActivity(
-        name=activity.activity_name or "",
-        type=activity.activity_type or "",
-        error_code=_text(error.get("errorCode")),
-        message=policy.cut(_text(error.get("message"))),
-    )
 
 
 def _reading(run: PipelineRun) -> RunReading:
@@ -368,7 +403,24 @@ def _reading(run: PipelineRun) -> RunReading:
         message=run.message or None,
         parent_run_id=_text(run.invoked_by.pipeline_run_id) if run.invoked_by else None,
         parent_pipeline=_text(run.invoked_by.pipeline_name) if run.invoked_by else None,
+        group=_text(run.run_group_id),
+        by_hand=_is_by_hand(run.invoked_by),
+        parameters=_shown(run.get("parameters")),  # the attribute would be Python's text of what is none
     )
+
+
+def _is_by_hand(invoker: PipelineRunInvokedBy | None) -> bool:
+    """Whether createRun started a run, or nothing says that something else did."""
+    if invoker is None:
+        return True
+    return (_text(invoker.invoked_by_type) or _text(invoker.name) or _MANUAL).lower() == _MANUAL
+
+
+def _shown(parameters: object) -> Mapping[str, str]:
+    """Return a run's parameters. ADF shows every value as text; should one be something else, it is its JSON."""
+    if not isinstance(parameters, Mapping):
+        return {}
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in parameters.items()}
 
 
 def _date(header: str | None) -> datetime | None:

@@ -9,6 +9,8 @@ Nothing here does I/O, sleeps or reads a clock. The numbers are in `bridge.polic
 | `matching` | which run a wait by match means, and whom else an answer of ADF's serves |
 | `registering` | what registering a wait comes to, and withdrawing it |
 | `starting` | what a trigger request comes to: at most one createRun for a key |
+| `searching` | which run is the one that a lost createRun started |
+| `continuing` | how a try goes on from the one before |
 | `delivery` | the fence, and every answer of Airflow: when a parked task is answered, and what came of it |
 | `abandoning` | whether a run is waited for any more, and what becomes of it when it is not |
 | `sweeping` | what a sweep of a factory looks at |
@@ -33,6 +35,13 @@ from bridge.decide.breakers import (
     claim_probe,
     may_call,
     to_attend,
+)
+from bridge.decide.continuing import (
+    attached,
+    differs,
+    earlier_try,
+    go_on,
+    unsettled,
 )
 from bridge.decide.delivery import (
     ENDED,
@@ -65,11 +74,13 @@ from bridge.decide.readings import (
     postpone,
     settle,
     sooner,
+    was_denied,
 )
 from bridge.decide.registering import (
     Registration,
     check_deadline,
     check_free,
+    owned,
     register,
     take_inline,
     withdraw,
@@ -81,11 +92,27 @@ from bridge.decide.run_events import (
     most_telling,
     verdict_of,
 )
+from bridge.decide.searching import (
+    adopted,
+    alike,
+    on_refused_search,
+    on_search,
+    search_window,
+    searching,
+    to_search,
+)
 from bridge.decide.starting import (
     Admission,
     admit,
     as_started,
+    in_flight,
+    instead_of_recovery,
+    is_unrecoverable,
+    key_parameter,
+    may_be_outdated,
+    no_wait,
     pipeline_to_start,
+    to_recover,
     unknown_outcome,
 )
 from bridge.decide.sweeping import (
@@ -116,10 +143,13 @@ __all__ = [
     "Settle",
     "SweepPlan",
     "admit",
+    "adopted",
     "after_reply",
     "again_by",
+    "alike",
     "apply_reading",
     "as_started",
+    "attached",
     "become_due",
     "breaker_after",
     "check_deadline",
@@ -131,30 +161,44 @@ __all__ = [
     "completed_sweep",
     "completion_of",
     "count_refusal",
+    "differs",
     "earlier",
+    "earlier_try",
     "expire",
     "forget_coverage",
+    "go_on",
+    "in_flight",
+    "instead_of_recovery",
     "is_child",
     "is_meant",
     "is_news",
     "is_past_deadline",
     "is_sweep_due",
+    "is_unrecoverable",
     "judge_event",
     "keeps_running",
+    "key_parameter",
     "let_run",
+    "may_be_outdated",
     "may_call",
     "may_end",
     "most_telling",
     "news",
+    "no_wait",
     "nominated",
     "on_cancel",
     "on_look",
     "on_refusal",
+    "on_refused_search",
+    "on_search",
     "on_task",
+    "owned",
     "pipeline_to_start",
     "plan_sweep",
     "postpone",
     "register",
+    "search_window",
+    "searching",
     "settle",
     "since_of",
     "sooner",
@@ -163,8 +207,13 @@ __all__ = [
     "tell_of_cancel",
     "to_attend",
     "to_look_at",
+    "to_look_up",
+    "to_recover",
+    "to_search",
     "unknown_outcome",
+    "unsettled",
     "verdict_of",
+    "was_denied",
     "watched",
     "withdraw",
 ]

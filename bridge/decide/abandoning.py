@@ -12,9 +12,9 @@ from datetime import datetime
 
 from bridge import policy
 from bridge.decide.breakers import ABOUT_ONE_THING
-from bridge.decide.delivery import over
+from bridge.decide.delivery import ENDED, over
 from bridge.decide.readings import sooner
-from bridge.model import Run, TaskRef, Wait, WaitState
+from bridge.model import Run, StartRequest, TaskRef, Wait, WaitState
 from bridge.policy import Rules
 from bridge.ports import Accepted, NotRunning, OpenWait, ParkedTask, Refusal, RefusalKind, TaskView
 
@@ -38,15 +38,16 @@ def _name(task: TaskRef | ParkedTask) -> tuple[str | int, ...]:
     return (task.dag_id, task.run_id, task.task_id, task.map_index, task.try_number)
 
 
-def on_look(wait: Wait, seen: TaskView, now: datetime) -> Wait | None:
+def on_look(wait: Wait, seen: TaskView, requests: Sequence[StartRequest], now: datetime) -> Wait | None:
     """Decide on an open wait by one read of its task; None when that changes nothing.
 
-    The second read that shows the try to be over closes the wait, and its run is to be cancelled.
+    The second read that shows the try to be over closes the wait, and its run is to be cancelled. `requests` are the
+    last trigger requests of the task, whatever their try.
     """
     if wait.state is not WaitState.OPEN:
         return None
     closed = over(wait, seen, now)
-    if closed is None or closed.state not in _ABANDONED:
+    if closed is None or closed.state not in _ABANDONED or _may_be_taken_over(wait, seen, requests):
         return replace(wait, abandoned_at=None) if wait.abandoned_at is not None else None
     reason = closed.timeline[-1].detail
     if wait.abandoned_at is None:
@@ -56,6 +57,16 @@ def on_look(wait: Wait, seen: TaskView, now: datetime) -> Wait | None:
         return None
     told = wait.told(now, "abandoned", f"{reason}: nobody waits for the run")
     return replace(told, state=closed.state, cancels=True, due_at=now)
+
+
+def _may_be_taken_over(wait: Wait, seen: TaskView, requests: Sequence[StartRequest]) -> bool:
+    """Whether the task's next try has the run now, or may yet ask for it: it has not said what it does."""
+    later = [one for one in requests if one.idempotency_key != wait.token and one.received_at >= wait.registered_at]
+    if any(one.key == wait.key for one in later):
+        return True
+    if any(one.key is not None for one in later):
+        return False
+    return wait.keep_for_next_try and seen.state not in ENDED
 
 
 def keeps_running(wait: Wait, run: Run | None, waits: Collection[Wait], rules: Rules) -> str | None:

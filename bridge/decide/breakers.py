@@ -10,7 +10,6 @@ from typing import Final
 from bridge import policy
 from bridge.model import (
     Breaker,
-    WaitState,
 )
 from bridge.ports import Due, Refusal, RefusalKind
 
@@ -47,14 +46,13 @@ def may_call(breaker: Breaker, now: datetime) -> bool:
 def to_attend(due: Sequence[Due], breaker: Breaker, now: datetime) -> Sequence[Due]:
     """Return which due waits of a target the timer attends to.
 
-    While the target is paused, that is one delivery as its probe when that has come, and all that does not call it.
+    While the target is paused, that is one delivery as its probe when that has come, and all that ADF is asked for.
     """
     if not breaker.is_open:
         return due
-    calling = (WaitState.DUE, WaitState.INLINE)
-    asking_adf = [one for one in due if one.state not in calling]
-    probe = next((one for one in due if one.state in calling), None)
-    return [*asking_adf, probe] if probe is not None and may_call(breaker, now) else asking_adf
+    for_adf = [one for one in due if one.is_for_adf]
+    probe = next((one for one in due if not one.is_for_adf), None)
+    return [*for_adf, probe] if probe is not None and may_call(breaker, now) else for_adf
 
 
 def claim_probe(breaker: Breaker, now: datetime) -> Breaker | None:

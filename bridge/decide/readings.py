@@ -62,6 +62,12 @@ def count_refusal(run: Run | None, refusal: Refusal, now: datetime) -> Run | Non
     return replace(run, reads=run.reads + 1, hint_at=now, claimed_run_id=claimed)
 
 
+def was_denied(run: Run, refusal: Refusal | None) -> bool:
+    """Whether ADF's answer may have been about a child that an event had named, and not about the run."""
+    is_own = run.match is None and run.watched_run_id is None
+    return is_own and refusal is not None and refusal.kind is RefusalKind.NOT_FOUND
+
+
 def settle(run: Run, waits: Sequence[Wait], now: datetime) -> tuple[Wait, ...]:
     """Return the open waits as they stand after ADF was asked: due when the run has ended, else to be checked again."""
     pause = policy.check_again(run.reads, said_to_have_ended=_is_said_to_have_ended(run))
@@ -117,7 +123,8 @@ def _completion(token: str, run: Run, outcome: Outcome, message: str | None) -> 
 
 def become_due(wait: Wait, completion: Completion, now: datetime) -> Wait:
     """Return a wait whose completion is decided: to be delivered from now on."""
-    told = wait.told(now, "decided", f"{completion.status}: to be delivered")
+    why = f", {completion.failed_activity.summary}" if completion.failed_activity is not None else ""
+    told = wait.told(now, "decided", f"{completion.status}{why}: to be delivered")
     return replace(told, state=WaitState.DUE, completion=completion, decided_at=now, due_at=now)
 
 

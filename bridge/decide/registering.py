@@ -11,10 +11,13 @@ from bridge.decide.readings import become_due, completion_of, once_closed
 from bridge.errors import (
     FieldError,
     InvalidFields,
+    RunTaken,
     WaitConflict,
 )
 from bridge.model import (
     Run,
+    StartedHow,
+    StartRequest,
     Wait,
     WaitRequest,
     WaitState,
@@ -38,11 +41,13 @@ def register(
     now: datetime,
     rules: Rules,
     *,
+    start: StartRequest | None = None,
     just_started: bool = False,
 ) -> Registration:
     """Decide on a wait for a run; ADF is asked when the run is news to the store, or an event said that it has ended.
 
-    A repetition changes nothing, but for a completion that was decided meanwhile: the caller takes it with the answer.
+    `start` is the trigger request that the run answers to. A repetition changes nothing, but for a completion that was
+    decided meanwhile: the caller takes it with the answer.
     """
     token = request.task.token
     existing = next((wait for wait in waits if wait.token == token), None)
@@ -61,15 +66,32 @@ def register(
         on_abandon=request.on_abandon,
         registered_at=now,
         match=request.match,
+        keep_for_next_try=request.keep_for_next_try,
     ).told(now, "registered", f"waits for {_what(known)} until {request.deadline:%Y-%m-%d %H:%M:%SZ}")
+    if start is not None and start.why is not None:
+        wait = wait.told(now, start.how, start.why)
     if known.has_ended:
         return Registration(_inline(become_due(wait, completion_of(token, known), now), now), writes=True)
     hinted = known.hint is not None and known.hint.is_terminal
-    unread = known.read_at is None or now - known.read_at >= rules.sweep
+    # The next sweep looks back so far at least.
+    fresh = min(rules.sweep, policy.SWEEP_OVERLAP)
+    unread = known.read_at is None or now - known.read_at >= fresh
     ask_adf = hinted or (unread and not just_started)
     # Should this process die before ADF was asked, the timer asks.
     due_at = min(request.deadline, now + (rules.sweep if ask_adf else policy.UNREAD_AT_MOST))
     return Registration(replace(wait, due_at=due_at), writes=True, ask_adf=ask_adf)
+
+
+def owned(run: Run, start: StartRequest) -> Run:
+    """Return a run's row as answering to a trigger request. Raises RunTaken when it answers to another one already.
+
+    A run that a later try was attached to goes on answering to the one that started it.
+    """
+    if start.how is StartedHow.REATTACHED:
+        return run
+    if run.started_by not in (None, start.idempotency_key):
+        raise RunTaken
+    return replace(run, started_by=start.idempotency_key)
 
 
 def _what(run: Run) -> str:

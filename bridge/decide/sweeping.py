@@ -39,12 +39,11 @@ def forget_coverage(sweep: Sweep) -> Sweep:
 
 
 def plan_sweep(sweep: Sweep, waits: Sequence[OpenWait], now: datetime) -> SweepPlan:
-    """Plan a sweep that misses no change since each wait was last known to be up to date.
+    """Plan a sweep that misses no change since the last one, or, where nothing is covered, since a wait registered.
 
-    A wait is up to date when it registers (its run was just started, or read then), and after each completed sweep.
+    When it registers a wait is up to date: its run was just started, or was read then.
     """
-    doubt = policy.SWEEP_OVERLAP if sweep.covered_until is not None else policy.CLOCK_DOUBT
-    since = min(_up_to_date(wait, sweep) for wait in waits) - doubt
+    since = _since(sweep, waits)
     adf_now = now + sweep.ahead
     runs = frozenset(wait.run_id for wait in waits)
     window = adf_now - since
@@ -58,9 +57,11 @@ def plan_sweep(sweep: Sweep, waits: Sequence[OpenWait], now: datetime) -> SweepP
     )
 
 
-def _up_to_date(wait: OpenWait, sweep: Sweep) -> datetime:
-    registered = wait.registered_at + sweep.ahead
-    return registered if sweep.covered_until is None else max(registered, sweep.covered_until)
+def _since(sweep: Sweep, waits: Sequence[OpenWait]) -> datetime:
+    """Return since when changes are looked for. What is covered is by ADF's clock: no instance's own comes into it."""
+    if sweep.covered_until is not None:
+        return sweep.covered_until - policy.SWEEP_OVERLAP
+    return min(wait.registered_at for wait in waits) + sweep.ahead - policy.CLOCK_DOUBT
 
 
 def completed_sweep(sweep: Sweep, started: datetime, told_at: datetime | None) -> Sweep:

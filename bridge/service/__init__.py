@@ -9,7 +9,7 @@ from __future__ import annotations
 from bridge.service.abandoning import Watched, watch
 from bridge.service.asking import Asked
 from bridge.service.breakers import factory_breaker, target_breaker
-from bridge.service.cancelling import Cancelled, cancel_abandoned, cancel_run
+from bridge.service.cancelling import Cancelled, cancel_abandoned, cancel_run, waiting_for
 from bridge.service.checking import Checked, check_run
 from bridge.service.delivering import attend, deliver
 from bridge.service.receiving import Received, receive
@@ -37,6 +37,7 @@ __all__ = [
     "start_run",
     "sweep",
     "target_breaker",
+    "waiting_for",
     "watch",
     "withdraw",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from bridge import decide, policy
-from bridge.commands import FindWait, ListOpen, ListParked, Now, Point, Put, ReadTask, UseCase, do
+from bridge.commands import FindWait, ListOpen, ListParked, ListRequests, Now, Point, Put, ReadTask, UseCase, do
 from bridge.errors import StoreConflict
 from bridge.model import FactoryId, TaskRef
 from bridge.policy import Rules
@@ -83,7 +83,10 @@ def look(token: str, task: TaskRef) -> UseCase[Look]:
     if isinstance(seen, Refusal):
         return Look.NOTHING_NEW if seen.kind in decide.ABOUT_ONE_THING else Look.TROUBLE
     wait = yield from do(FindWait(token))
-    after = decide.on_look(wait, seen, (yield from do(Now()))) if wait is not None else None
+    if wait is None:
+        return Look.NOTHING_NEW
+    requests = yield from do(ListRequests(task.place, policy.EARLIER_TRIES))
+    after = decide.on_look(wait, seen, requests, (yield from do(Now())))
     if after is None:
         return Look.NOTHING_NEW
     try:

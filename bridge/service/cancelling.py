@@ -6,12 +6,25 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import assert_never
 
-from bridge import decide
-from bridge.commands import CancelRun, FindWait, Jitter, LoadRun, Now, Point, Put, UseCase, do
+from bridge import decide, policy
+from bridge.commands import (
+    CancelRun,
+    FindChild,
+    FindWait,
+    Jitter,
+    ListOpen,
+    LoadRun,
+    Now,
+    Point,
+    Put,
+    UseCase,
+    do,
+)
 from bridge.errors import AdfRefused, AdfThrottled, AdfUnavailable, NotFound, Problem, StoreConflict
 from bridge.model import Run, RunKey, Wait
 from bridge.policy import Rules
 from bridge.ports import Accepted, NotRunning, Refusal, RefusalKind
+from bridge.service.asking import Asked, ask
 from bridge.service.breakers import enter, factory_breaker, leave
 from bridge.service.checking import check_run
 
@@ -48,6 +61,15 @@ def _tell(waits: tuple[Wait, ...]) -> UseCase[None]:
         return  # the story lacks a line
 
 
+def waiting_for(key: RunKey) -> UseCase[tuple[Wait, ...]]:
+    """Return the waits that a cancel of a run would end. Raises what cancelling it would, when ADF cannot be asked."""
+    run, waits = yield from do(LoadRun(key))
+    others = yield from _waiting_elsewhere(key, run)
+    if isinstance(others, Refusal):
+        raise _refused(key, others)
+    return (*waits, *others)
+
+
 def cancel_abandoned(token: str, rules: Rules) -> UseCase[Wait | None]:
     """Cancel the run of a wait that is over and wants that; None when there is nothing to do (any more)."""
     wait = yield from do(FindWait(token))
@@ -55,10 +77,13 @@ def cancel_abandoned(token: str, rules: Rules) -> UseCase[Wait | None]:
         return None
     run, waits = yield from do(LoadRun(wait.key))
     reason = decide.keeps_running(wait, run, waits, rules)
+    others = (yield from _waiting_elsewhere(wait.key, run)) if reason is None else ()
+    if not isinstance(others, Refusal):
+        reason = reason or decide.keeps_running(wait, run, others, rules)
     if reason is not None:
         after = decide.let_run(wait, reason, (yield from do(Now())))
     else:
-        reply = yield from _cancel(wait.key, recursive=True)
+        reply = others if isinstance(others, Refusal) else (yield from _cancel(wait.key, recursive=True))
         jitter = yield from do(Jitter())
         after = decide.on_cancel(wait, reply, (yield from do(Now())), jitter)
     try:
@@ -66,6 +91,33 @@ def cancel_abandoned(token: str, rules: Rules) -> UseCase[Wait | None]:
     except StoreConflict:
         return None  # it is due still: cancelled once more
     return written
+
+
+def _waiting_elsewhere(key: RunKey, run: Run | None) -> UseCase[tuple[Wait, ...] | Refusal]:
+    """Return the waits that a cancel of this run would end, and that are not kept with it.
+
+    These are waits for the run that it wraps, or for the one that wraps it, and those by match that have found it.
+    """
+    reading = yield from ask(key, Asked())
+    if isinstance(reading, Refusal):
+        return reading
+    child: str | Refusal | None = run.watched_run_id if run is not None else None
+    if child is None and policy.is_wrapper(reading.pipeline):
+        child = yield from do(FindChild(key, reading, point=Point.CHILD_FOUND))
+    if isinstance(child, Refusal):
+        return child
+    named = (key.run_id, child, reading.parent_run_id)
+    related = [RunKey(key.factory, one) for one in named if one is not None]
+    found: list[Wait] = []
+    for other in related[1:]:
+        found += (yield from do(LoadRun(other)))[1]
+    pipeline = policy.unwrapped(reading.pipeline)
+    hints = (yield from do(ListOpen(key.factory, policy.MATCHES, pipeline.lower()))) if pipeline is not None else ()
+    for hint in hints:
+        matched, waits = yield from do(LoadRun(RunKey(key.factory, hint.run_id)))
+        if matched is not None and matched.watched_key in related:
+            found += waits
+    return tuple(found)
 
 
 def _cancel(key: RunKey, *, recursive: bool) -> UseCase[Accepted | NotRunning | Refusal]:

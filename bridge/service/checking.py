@@ -47,6 +47,17 @@ def check_run(key: RunKey, rules: Rules, *, claimed: str | None = None, asked: A
     return (yield from settle_run(key, reading, rules))
 
 
+def check_run_itself(key: RunKey, rules: Rules) -> UseCase[Checked]:
+    """Do the same for one that may have ended long ago: whatever events have named, ADF says what became of it.
+
+    A child that an event has named, and that ADF does not know as this run's, says nothing about this run.
+    """
+    checked = yield from check_run(key, rules)
+    if checked.run is None or not decide.was_denied(checked.run, checked.refusal):
+        return checked
+    return (yield from settle_run(key, (yield from read(key, checked.run, None, Asked())), rules))
+
+
 def settle_run(key: RunKey, reading: RunReading | Refusal, rules: Rules) -> UseCase[Checked]:
     """Write down what ADF said of a run, and what that means for the waits."""
     for _ in range(DECISION_TRIES):

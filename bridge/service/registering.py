@@ -21,12 +21,13 @@ from bridge.errors import (
 from bridge.model import (
     Run,
     RunKey,
+    StartRequest,
     Wait,
     WaitRequest,
 )
 from bridge.policy import Rules
 from bridge.ports import RefusalKind
-from bridge.service.checking import check_run
+from bridge.service.checking import check_run, check_run_itself
 from bridge.service.contention import DECISION_TRIES, contended
 
 
@@ -50,7 +51,7 @@ def register_wait(key: RunKey, request: WaitRequest, rules: Rules) -> UseCase[Re
             yield from _check_known(key, rules)
     elif existing.key != key:
         decide.check_free(existing)
-    return (yield from register(key, request, rules, pipeline=None, just_started=False))
+    return (yield from register(key, request, rules))
 
 
 def _check_known(key: RunKey, rules: Rules) -> UseCase[None]:
@@ -64,21 +65,32 @@ def _check_known(key: RunKey, rules: Rules) -> UseCase[None]:
 
 
 def register(
-    key: RunKey, request: WaitRequest | None, rules: Rules, *, pipeline: str | None, just_started: bool
+    key: RunKey,
+    request: WaitRequest | None,
+    rules: Rules,
+    *,
+    pipeline: str | None = None,
+    start: StartRequest | None = None,
+    just_started: bool = False,
 ) -> UseCase[Registered]:
-    """Write the wait, then look at the run: an event writes the run, then looks at the waits. One sees the other."""
+    """Write the wait, then look at the run: an event writes the run, then looks at the waits. One sees the other.
+
+    `start` is the trigger request that the run answers to; raises RunTaken when it answers to another one.
+    """
     for _ in range(DECISION_TRIES):
         known, waits = yield from do(LoadRun(key))
         now = yield from do(Now())
         run = known or Run(key=key, created_at=now)
         match = request.match if request is not None else None
         run = replace(run, pipeline=run.pipeline or pipeline, match=run.match or match)
+        if start is not None:
+            run = decide.owned(run, start)
         if request is None:
             run_row, _ = yield from _try_put(run, ())
             if run_row is None:
                 continue
             return Registered(run_row, None)
-        registration = decide.register(request, run, waits, now, rules, just_started=just_started)
+        registration = decide.register(request, run, waits, now, rules, start=start, just_started=just_started)
         if not registration.writes:
             return Registered(run, registration.wait)
         run_row, written = yield from _try_put(run, (registration.wait,))
@@ -99,7 +111,7 @@ def _try_put(run: Run, waits: tuple[Wait, ...]) -> UseCase[tuple[Run | None, tup
 
 def _ask_and_answer(key: RunKey, wait: Wait, rules: Rules) -> UseCase[Registered]:
     """Ask ADF about a run that somebody just registered for; a run that has ended is answered at once."""
-    yield from check_run(key, rules)
+    yield from check_run_itself(key, rules)
     for _ in range(DECISION_TRIES):
         run, waits = yield from do(LoadRun(key))
         now = yield from do(Now())

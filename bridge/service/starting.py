@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from bridge import decide, masking, views
+from bridge import decide, masking, policy, views
 from bridge.commands import (
     CreateRun,
     DropRequest,
+    FindPipeline,
     FindWait,
-    FindWrapper,
     LoadRequest,
     Now,
     Point,
@@ -25,10 +25,11 @@ from bridge.errors import (
     AdfUnavailable,
     PipelineNotFound,
     Problem,
+    RunTaken,
     StoreConflict,
 )
 from bridge.model import (
-    RunKey,
+    StartedHow,
     StartRequest,
     StartState,
     TriggerRequest,
@@ -36,9 +37,11 @@ from bridge.model import (
     Wrapped,
 )
 from bridge.policy import Rules
-from bridge.ports import Refusal, RefusalKind, Started
+from bridge.ports import PipelineDeclaration, Refusal, RefusalKind, Started
 from bridge.service.contention import DECISION_TRIES, contended
+from bridge.service.continuing import go_on, to_recover
 from bridge.service.registering import register
+from bridge.service.searching import settle_start
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +62,16 @@ def start_run(request: TriggerRequest, rules: Rules) -> UseCase[StartAnswer]:
             if admission.replay is not None:
                 yield from _refuse_withdrawn(request)
                 return StartAnswer(admission.replay, replay=True)
-            if admission.unknown is not None:
-                saved = yield from do(SaveRequest(admission.unknown, point=Point.START_RECORDED))
-                raise decide.unknown_outcome(saved)
+            if admission.unsettled is not None:
+                found = yield from settle_start(admission.unsettled, request.parameters)
+                return (yield from _answer_settled(request, found, rules))
             if admission.reserve is not None:
                 if request.wait is not None:
                     decide.check_deadline(request.wait.deadline, now, field="wait.deadline")
                     decide.check_free((yield from do(FindWait(request.wait.task.token))))
-                pipeline = yield from _pipeline_to_start(request)
-                reserve = replace(admission.reserve, started_pipeline=pipeline)
-                reserved = yield from do(SaveRequest(reserve, point=Point.KEY_RESERVED))
-                started = yield from _create_run(request, reserved)
-                return (yield from _answer(request, started, rules, just_started=True))
+                return (yield from _start(request, admission.reserve, rules))
             if admission.started is not None:
-                return (yield from _answer(request, admission.started, rules, just_started=False))
+                return (yield from _answer(request, admission.started, rules))
         except StoreConflict:
             continue
     raise contended()
@@ -85,33 +84,93 @@ def _refuse_withdrawn(request: TriggerRequest) -> UseCase[None]:
         decide.check_free(wait)
 
 
-def _pipeline_to_start(request: TriggerRequest) -> UseCase[str]:
-    """Return the name of the pipeline's wrapper, if that is to be started, else the pipeline's own."""
-    if request.wrapped is Wrapped.NEVER:
-        return request.pipeline
-    wrapper = yield from do(FindWrapper(request.factory, request.pipeline, point=Point.WRAPPER_FOUND))
+def _start(request: TriggerRequest, reserve: StartRequest, rules: Rules) -> UseCase[StartAnswer]:
+    """Go on with the previous try's run, or reserve the key and send createRun."""
+    planned = yield from go_on(request, reserve, rules)
+    if planned.how is StartedHow.REATTACHED:
+        attached = yield from do(SaveRequest(planned, point=Point.KEY_RESERVED))
+        return (yield from _answer(request, attached, rules))
+    if request.recover_from is not None and planned.recovers is None:
+        planned = yield from to_recover(request, planned, request.recover_from.run_id)
+    if planned.recovers is None:
+        planned = yield from _with_pipeline(request, planned, rules)
+    reserved = yield from do(SaveRequest(planned, point=Point.KEY_RESERVED))
+    started = yield from _create_run(request, reserved, rules)
+    return (yield from _answer_settled(request, started, rules, just_started=True))
+
+
+def _with_pipeline(request: TriggerRequest, reserve: StartRequest, rules: Rules) -> UseCase[StartRequest]:
+    """Return a record with the pipeline to start, the wrapper if there is one, and how its run is found again."""
+    wrapper = None
+    if request.wrapped is not Wrapped.NEVER:
+        wrapper = yield from _find_wrapper(request)
+        if decide.may_be_outdated(request, wrapper):
+            wrapper = yield from _find_wrapper(request, fresh=True)
     if isinstance(wrapper, Refusal):
-        raise _start_refused(request, wrapper)
-    return decide.pipeline_to_start(request, wrapper)
+        raise _unreadable(wrapper)
+    name = decide.pipeline_to_start(request, wrapper)
+    pipeline = wrapper if wrapper is not None else (yield from _find(request, name))
+    if pipeline is None:
+        msg = f"{request.pipeline!r}: the factory has no pipeline of that name. Nothing was started."
+        raise PipelineNotFound(msg)
+    if isinstance(pipeline, Refusal):
+        if pipeline.kind is not RefusalKind.FORBIDDEN:
+            raise _unreadable(pipeline)
+        # Without the permission to read pipelines a run is found by its parameters.
+        return replace(reserve, started_pipeline=name)
+    return replace(reserve, started_pipeline=name, correlation=decide.key_parameter(request, pipeline, rules))
 
 
-def _create_run(request: TriggerRequest, reserved: StartRequest) -> UseCase[StartRequest]:
+def _find_wrapper(request: TriggerRequest, *, fresh: bool = False) -> UseCase[PipelineDeclaration | Refusal | None]:
+    """Find the pipeline's wrapper. One that only has a wrapper's name is none."""
+    found = yield from _find(request, policy.wrapper_of(request.pipeline), fresh=fresh)
+    return found if isinstance(found, Refusal) or (found is not None and found.is_wrapper) else None
+
+
+def _find(request: TriggerRequest, name: str, *, fresh: bool = False) -> UseCase[PipelineDeclaration | Refusal | None]:
+    return (yield from do(FindPipeline(request.factory, name, fresh, point=Point.PIPELINE_FOUND)))
+
+
+def _unreadable(refusal: Refusal) -> Problem:
+    """Return the error for a factory that does not show its pipelines."""
+    detail = f"Nothing was started: whether the pipeline has a wrapper could not be read. {refusal.detail}"
+    match refusal.kind:
+        case RefusalKind.FORBIDDEN:
+            return AdfRefused(
+                f"{detail} Give the bridge's identity the permission to read pipelines in this factory "
+                "(Microsoft.DataFactory/factories/pipelines/read), or send `wrapped: never`.",
+                status=403,
+            )
+        case RefusalKind.INVALID | RefusalKind.CONFLICT | RefusalKind.NOT_FOUND:
+            return AdfRefused(detail)
+        case _:
+            return AdfUnavailable(detail, retry_after=refusal.retry_after or timedelta(seconds=30))
+
+
+def _create_run(request: TriggerRequest, reserved: StartRequest, rules: Rules) -> UseCase[StartRequest]:
     """Send createRun, exactly once for this record, and write down what came of it."""
     pipeline, parameters = decide.as_started(request, reserved)
-    answer = yield from do(CreateRun(request.factory, pipeline, parameters, point=Point.RUN_CREATED))
+    answer = yield from do(CreateRun(request.factory, pipeline, parameters, reserved.recovery, point=Point.RUN_CREATED))
     if isinstance(answer, Started):
         return (yield from _record_start(reserved, answer.run_id))
     if answer.kind is RefusalKind.UNAVAILABLE:
-        unknown = yield from do(SaveRequest(replace(reserved, state=StartState.UNKNOWN), point=Point.START_RECORDED))
-        raise decide.unknown_outcome(unknown)
+        lost = yield from do(SaveRequest(decide.searching(reserved), point=Point.START_RECORDED))
+        return (yield from settle_start(lost, request.parameters))
+    if request.recover_from is None and decide.is_unrecoverable(reserved, answer):
+        anew = decide.instead_of_recovery(reserved, _masked(request, answer))
+        again = yield from _with_pipeline(request, anew, rules)
+        saved = yield from do(SaveRequest(again, point=Point.START_RECORDED))
+        return (yield from _create_run(request, saved, rules))
     yield from do(DropRequest(reserved, point=Point.START_REFUSED))
     raise _start_refused(request, answer)
 
 
 def _record_start(reserved: StartRequest, run_id: str) -> UseCase[StartRequest]:
-    """Write down which run answers to the key, also over a record that was given up as unknown meanwhile."""
+    """Write down which run answers to the key, also over a record whose run was looked for or given up meanwhile."""
     record: StartRequest | None = reserved
     while record is not None:
+        if record.run_id is not None:
+            return record  # a search was quicker
         started = replace(record, state=StartState.STARTED, run_id=run_id)
         try:
             return (yield from do(SaveRequest(started, point=Point.START_RECORDED)))
@@ -120,9 +179,13 @@ def _record_start(reserved: StartRequest, run_id: str) -> UseCase[StartRequest]:
     raise contended()
 
 
+def _masked(request: TriggerRequest, refusal: Refusal) -> Refusal:
+    """Return a refusal of ADF's without the parameters' values, which it may repeat: they may be secrets."""
+    return replace(refusal, detail=masking.masked(refusal.detail, masking.texts_in(request.parameters)))
+
+
 def _start_refused(request: TriggerRequest, refusal: Refusal) -> Problem:
-    # ADF may repeat a parameter's value, which may be a secret.
-    started_nothing = f"Nothing was started. {masking.masked(refusal.detail, masking.texts_in(request.parameters))}"
+    started_nothing = f"Nothing was started. {_masked(request, refusal).detail}"
     match refusal.kind:
         case RefusalKind.NOT_FOUND:
             return PipelineNotFound(f"{request.pipeline!r}: {started_nothing}")
@@ -139,13 +202,33 @@ def _start_refused(request: TriggerRequest, refusal: Refusal) -> Problem:
             return AdfRefused(started_nothing)
 
 
-def _answer(
-    request: TriggerRequest, started: StartRequest, rules: Rules, *, just_started: bool
+def _answer_settled(
+    request: TriggerRequest, record: StartRequest, rules: Rules, *, just_started: bool = False
 ) -> UseCase[StartAnswer]:
-    assert started.run_id is not None  # noqa: S101 - a started record has its run
-    key = RunKey(request.factory, started.run_id)
-    registered = yield from register(key, request.wait, rules, pipeline=request.pipeline, just_started=just_started)
-    document = json.dumps(views.registration_document(registered.run, registered.wait, rules))
+    """Answer a request as far as it is settled: with its run, that it is not known, or that it is looked for."""
+    if record.state is StartState.STARTED:
+        return (yield from _answer(request, record, rules, just_started=just_started))
+    if record.state is StartState.UNKNOWN:
+        raise decide.unknown_outcome(record)
+    raise decide.in_flight(record, (yield from do(Now())))
+
+
+def _answer(
+    request: TriggerRequest, started: StartRequest, rules: Rules, *, just_started: bool = False
+) -> UseCase[StartAnswer]:
+    """Register the wait, and answer; what was answered first is answered again."""
+    if started.answer is not None:
+        return StartAnswer(started.answer, replay=True)
+    assert started.key is not None  # noqa: S101 - a started record has its run
+    try:
+        registered = yield from register(
+            started.key, request.wait, rules, pipeline=request.pipeline, start=started, just_started=just_started
+        )
+    except RunTaken:
+        # Another request, whose answer was lost, has taken it for its own: they asked for the same.
+        lost = yield from do(SaveRequest(decide.searching(started), point=Point.START_RECORDED))
+        raise decide.in_flight(lost, (yield from do(Now()))) from None
+    document = json.dumps(views.start_document(registered.run, registered.wait, started, rules))
     try:
         yield from do(SaveRequest(replace(started, answer=document), point=Point.START_ANSWERED))
     except StoreConflict:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from bridge.model import FactoryId, FailedActivity, JsonObject, Match, RunKey, RunReading, RunStatus
-from bridge.ports import Accepted, FoundRun, NotRunning, Refusal, RefusalKind, RunsPage, Started, WrapperPipeline
+from bridge import policy
+from bridge.model import FactoryId, FailedActivity, JsonObject, Match, Recovery, RunKey, RunReading, RunStatus
+from bridge.ports import Accepted, FoundRun, NotRunning, PipelineDeclaration, Refusal, RefusalKind, RunsPage, Started
 from tests.fakes.clock import VirtualClock
 
 
@@ -26,11 +28,16 @@ class Create:
     factory: FactoryId
     pipeline: str
     parameters: Mapping[str, object]
+    recovery: Recovery | None = None
 
 
 @dataclass
 class FakeAdf:
-    """The port `Adf`. Counts every call, also the refused ones."""
+    """The port `Adf`. Counts every call, also the refused ones.
+
+    A pipeline that is neither declared nor missing is there, and declares nothing. `listed_after` its start a run is
+    shown to who searches for it.
+    """
 
     clock: VirtualClock
     runs: dict[RunKey, RunReading] = field(default_factory=dict)
@@ -42,8 +49,15 @@ class FakeAdf:
     read_script: deque[Refusal] = field(default_factory=deque)
     cancels: list[tuple[RunKey, bool]] = field(default_factory=list)
     cancel_script: deque[Refusal | Lost] = field(default_factory=deque)
-    wrappers: dict[str, WrapperPipeline] = field(default_factory=dict)
+    wrappers: dict[str, PipelineDeclaration] = field(default_factory=dict)
     wrapper_reads: int = 0
+    pipelines: dict[str, PipelineDeclaration] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
+    pipeline_reads: Counter[str] = field(default_factory=Counter)
+    pipeline_script: deque[Refusal] = field(default_factory=deque)
+    run_searches: int = 0
+    search_script: deque[Refusal] = field(default_factory=deque)
+    listed_after: timedelta = timedelta(0)
     searches: list[Match] = field(default_factory=list)
     child_reads: Counter[RunKey] = field(default_factory=Counter)
     child_script: deque[Refusal] = field(default_factory=deque)
@@ -62,19 +76,42 @@ class FakeAdf:
         listed = (self.creates, self.cancels, self.searches)
         return sum(each.total() for each in counted) + sum(len(each) for each in listed) + self.wrapper_reads
 
-    def begin(self, key: RunKey, *, pipeline: str = "copy_orders", status: RunStatus = RunStatus.IN_PROGRESS) -> None:
-        """Have a run that goes on."""
-        self.runs[key] = RunReading(status, status.value, pipeline=pipeline, run_start=self.clock.now())
+    def begin(
+        self,
+        key: RunKey,
+        *,
+        pipeline: str = "copy_orders",
+        status: RunStatus = RunStatus.IN_PROGRESS,
+        parameters: Mapping[str, object] | None = None,
+        group: str | None = None,
+    ) -> None:
+        """Have a run that goes on: the first of its group, unless that is named."""
+        self.runs[key] = RunReading(
+            status,
+            status.value,
+            pipeline=pipeline,
+            run_start=self.clock.now(),
+            group=group or key.run_id,
+            parameters=_shown(parameters or {}),
+        )
+
+    def declare(self, pipeline: str, *parameters: str) -> None:
+        """Have a pipeline that takes these parameters."""
+        self.pipelines[pipeline] = PipelineDeclaration(pipeline, frozenset(parameters))
 
     def wrap(self, pipeline: str, *parameters: str) -> None:
         """Have a wrapper for a pipeline."""
-        self.wrappers[pipeline] = WrapperPipeline(f"{pipeline}__notified", frozenset({*parameters, "bridge_key"}))
+        declared = frozenset({*parameters, policy.CORRELATION})
+        self.wrappers[pipeline] = PipelineDeclaration(policy.wrapper_of(pipeline), declared, is_wrapper=True)
 
     def begin_child(self, key: RunKey, parent: RunKey, *, pipeline: str = "copy_orders") -> None:
         """Have a wrapper's run start the run that it wraps."""
         self.begin(key, pipeline=pipeline)
         self.runs[key] = replace(
-            self.runs[key], parent_run_id=parent.run_id, parent_pipeline=self.runs[parent].pipeline
+            self.runs[key],
+            parent_run_id=parent.run_id,
+            parent_pipeline=self.runs[parent].pipeline,
+            by_hand=False,
         )
 
     def end(
@@ -87,15 +124,34 @@ class FakeAdf:
         if cause is not None:
             self.causes[key] = cause
 
-    def create_run(self, factory: FactoryId, pipeline: str, parameters: JsonObject) -> Started | Refusal:
-        """Start a run, unless the script says otherwise."""
-        self.creates.append(Create(factory, pipeline, dict(parameters)))
+    def create_run(
+        self, factory: FactoryId, pipeline: str, parameters: JsonObject, recovery: Recovery | None = None
+    ) -> Started | Refusal:
+        """Start a run, or run one again with its own parameters, unless the script says otherwise."""
+        self.creates.append(Create(factory, pipeline, dict(parameters), recovery))
         step = self.create_script.popleft() if self.create_script else self.down
         if isinstance(step, Refusal):
             return step
-        run_id = f"run-{len(self.creates)}"
-        self.begin(RunKey(factory, run_id), pipeline=pipeline)
-        return step.refusal if isinstance(step, Lost) else Started(run_id)
+        if pipeline in self.missing:
+            return Refusal(RefusalKind.NOT_FOUND, "ADF answered 404")
+        run = RunKey(factory, f"run-{len(self.creates)}")
+        if recovery is None:
+            self.begin(run, pipeline=pipeline, parameters=self._taken(pipeline, parameters))
+        else:
+            again = self.runs.get(RunKey(factory, recovery.run_id))
+            if again is None or again.pipeline != pipeline:
+                return Refusal(RefusalKind.INVALID, "ADF answered 400 ReferencedPipelineRunNotValid")
+            group = again.group or recovery.run_id
+            self.begin(run, pipeline=pipeline, parameters=again.parameters, group=group)
+        return step.refusal if isinstance(step, Lost) else Started(run.run_id)
+
+    def _taken(self, pipeline: str, parameters: JsonObject) -> JsonObject:
+        """Leave out what a pipeline does not declare, as ADF does; one that was never declared takes everything."""
+        declared = self.pipelines.get(pipeline) or self.wrappers.get(policy.unwrapped(pipeline) or "")
+        if declared is None or declared.name != pipeline:
+            return parameters
+        known = {name.lower() for name in declared.parameters}
+        return {name: value for name, value in parameters.items() if name.lower() in known}
 
     def cancel_run(self, key: RunKey, *, recursive: bool) -> Accepted | NotRunning | Refusal:
         """Cancel a run; one that has ended is not running."""
@@ -134,14 +190,49 @@ class FakeAdf:
             for key, reading in self.runs.items()
             if key.factory == factory and since <= (reading.run_end or reading.run_start or since) + self.ahead <= until
         ]
-        start = int(continuation or 0)
-        following = str(start + self.page_size) if len(changed) > start + self.page_size else None
-        return RunsPage(dict(changed[start : start + self.page_size]), following, self.clock.now() + self.ahead)
+        return self._page(changed, continuation)
 
-    def wrapper(self, factory: FactoryId, pipeline: str) -> WrapperPipeline | Refusal | None:
-        """Tell whether a pipeline has a wrapper."""
-        self.wrapper_reads += 1
-        return self.down or self.wrappers.get(pipeline)
+    def search_runs(
+        self, factory: FactoryId, pipeline: str, *, since: datetime, until: datetime, continuation: str | None
+    ) -> RunsPage | Refusal:
+        """Show a page of one pipeline's runs that changed in a window, the oldest first, as far as they are listed.
+
+        All times are by a clock that is `ahead` of the bridge's.
+        """
+        self.run_searches += 1
+        if self.search_script:
+            return self.search_script.popleft()
+        if self.down is not None:
+            return self.down
+        now = self.clock.now()
+        listed = [
+            (key.run_id, replace(reading, run_start=start + self.ahead))
+            for key, reading in self.runs.items()
+            if key.factory == factory
+            and reading.pipeline == pipeline
+            and (start := reading.run_start or now) + self.listed_after <= now
+            and since <= (reading.run_end or start) + self.ahead <= until
+        ]
+        listed.sort(key=lambda one: one[1].run_start or now)
+        return self._page(listed, continuation)
+
+    def _page(self, found: Sequence[tuple[str, RunReading]], continuation: str | None) -> RunsPage:
+        start = int(continuation or 0)
+        following = str(start + self.page_size) if len(found) > start + self.page_size else None
+        return RunsPage(dict(found[start : start + self.page_size]), following, self.clock.now() + self.ahead)
+
+    def pipeline(self, factory: FactoryId, name: str, *, fresh: bool) -> PipelineDeclaration | Refusal | None:
+        """Tell what a pipeline or a wrapper declares; None when there is none of that name."""
+        self.pipeline_reads[name] += 1
+        if policy.is_wrapper(name):
+            self.wrapper_reads += 1
+        if self.pipeline_script:
+            return self.pipeline_script.popleft()
+        if self.down is not None:
+            return self.down
+        if policy.is_wrapper(name):
+            return self.wrappers.get(policy.unwrapped(name) or "")
+        return None if name in self.missing else self.pipelines.get(name, PipelineDeclaration(name, frozenset()))
 
     def child(self, key: RunKey, run: RunReading) -> str | Refusal | None:
         """Tell which run a wrapper's run has started."""
@@ -173,3 +264,8 @@ class FakeAdf:
     def check(self, factory: FactoryId) -> Refusal | None:
         """Say whether ADF is up."""
         return self.down
+
+
+def _shown(parameters: Mapping[str, object]) -> Mapping[str, str]:
+    """Return a run's parameters as ADF shows them: text as it is, anything else as JSON."""
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in parameters.items()}

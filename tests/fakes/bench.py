@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from bridge import config, decide, http_api, service
 from bridge.app import App, Ticked
+from bridge.callers import Tokens
 from bridge.commands import Command, Effect, Point, UseCase, do
 from bridge.executor import Executor, Sleepers, World
 from bridge.http_api import Request, Response
@@ -109,13 +110,21 @@ class Bench:
     With `stores`, each process opens the store anew.
     """
 
-    def __init__(self, store: Store | None = None, *, stores: OpenStore | None = None, **settings: str) -> None:
+    def __init__(
+        self,
+        store: Store | None = None,
+        *,
+        stores: OpenStore | None = None,
+        tokens: Tokens | None = None,
+        **settings: str,
+    ) -> None:
         self.clock = VirtualClock()
         self.places: list[Place] = []
         self._crash_at: int | None = None
         self._dead = False
         self._doing = threading.local()
         self._stores = stores
+        self._tokens = tokens
         self.store = _MortalStore(store or self._open_store(), lambda: self._dead)
         self.adf = FakeAdf(self.clock)
         self.airflow = FakeAirflow(self.clock)
@@ -132,7 +141,7 @@ class Bench:
         world = World(self.clock, ScriptedRandom(), self.store, self.adf, self.airflow)
         log = Log(self.config.secrets())
         # One thread: one thing happens after the other, so that a crash can be put anywhere.
-        return App(self.config, world, _MortalExecutor(self, world, log), log, threads=1)
+        return App(self.config, world, _MortalExecutor(self, world, log), log, threads=1, tokens=self._tokens)
 
     @contextmanager
     def under_way(self, use_case: UseCase[Any]) -> Iterator[None]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from bridge import service, views
 from bridge.errors import AdfUnavailable, Problem, RequestInFlight
-from bridge.model import Breaker, OnAbandon, Outcome, RunStatus, Sweep, WaitState
+from bridge.model import Breaker, Continuation, NewTry, OnAbandon, Outcome, PreviousTry, RunStatus, Sweep, WaitState
 from bridge.ports import WaitFilter
 from tests.fakes.airflow import place_of
 from tests.fakes.bench import TICK, Bench, OpenStore, Place, R
@@ -69,9 +69,13 @@ class Stage(Bench):
 
     # --- the operator of the task ---
 
-    def starts(self) -> None:
+    def starts(self, **changes: Any) -> None:
         """Have the operator ask for a run; then it parks."""
-        self._asks(self.start)
+        self._asks(lambda: self.start(**changes))
+
+    def retries(self, do: PreviousTry) -> None:
+        """Have the operator of a later try ask for a run; then it parks."""
+        self.starts(previous=Continuation(do, NewTry.RETRY))
 
     def starts_only(self) -> None:
         """Have the operator ask for a run that it does not wait for."""
@@ -105,6 +109,7 @@ class Stage(Bench):
 
     def cancels(self) -> None:
         """Have somebody ask for the run to be cancelled."""
+        self._answer(lambda: self.app.run(service.waiting_for(KEY)))
         cancelled = self._answer(lambda: self.app.run(service.cancel_run(KEY, self.app.rules, recursive=True)))
         self.heard = "accepted" if cancelled.accepted else "not-running"
 

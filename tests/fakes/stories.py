@@ -8,15 +8,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum, auto
 from typing import Any, Final
 from unittest.mock import patch
 
 from bridge import policy, service
+from bridge.adapters.table_index import HINT_WRITTEN
 from bridge.commands import Point
-from bridge.model import Match, OnAbandon, RunKey, RunStatus, StartRequest, StartState, WaitState, match_key
+from bridge.model import (
+    Match,
+    OnAbandon,
+    PreviousTry,
+    Recovery,
+    Run,
+    RunKey,
+    RunStatus,
+    StartRequest,
+    StartState,
+    WaitState,
+    match_key,
+)
 from bridge.ports import Refusal, RefusalKind, WaitFilter
 from tests.fakes.adf import Lost
 from tests.fakes.bench import OpenStore, Place
@@ -35,6 +48,9 @@ from tests.fakes.samples import (
 )
 from tests.fakes.stage import FACTORY_PAUSE, HOUR, TARGET_PAUSE, Stage
 
+EARLIER_TRY: Final = a_task(try_number=0, task_instance_id="ti-0", nonce="nonce-0")
+FIRST: Final = RunKey(FACTORY, "run-1")
+WRAPPERS: Final = RunKey(FACTORY, "wrappers-run")
 OTHER_TASK: Final = a_task(map_index=1, task_instance_id="ti-2")
 UNAVAILABLE: Final = Refusal(RefusalKind.UNAVAILABLE, "answered 502")
 THROTTLED: Final = Refusal(RefusalKind.THROTTLED, "answered 429", 30 * SECOND)
@@ -146,8 +162,8 @@ def _is_right(story: Story, ending: Ending, last: Place, death: Death | None) ->
         return ending == story.ending
     if story.again is Again.CALLER and not death.tried_again:
         # Nobody knows what became of the request, and nobody waits. All that counts is that there is an end.
-        return not ending.told and ending.runs <= 1
-    if last.point is not None and last.point in story.after:
+        return not ending.told and ending.runs <= max(1, story.ending.runs)
+    if last.point is not None and last.point in story.after and last.within != HINT_WRITTEN:
         return ending == story.after[last.point]
     return ending in (story.ending, story.or_else)
 
@@ -473,7 +489,8 @@ def seen_abandoned(stage: Stage) -> None:
 def seen_abandoned_factory_paused(stage: Stage) -> None:
     """The second look comes with a sweep, and then the factory is paused; its probe has come."""
     seen_abandoned(stage)
-    stage.is_paused_at(FACTORY_PAUSE, nth=4)
+    for nth in (4, 5):
+        stage.is_paused_at(FACTORY_PAUSE, nth=nth)
 
 
 def seen_abandoned_all_paused(stage: Stage) -> None:
@@ -481,7 +498,8 @@ def seen_abandoned_all_paused(stage: Stage) -> None:
     seen_abandoned(stage)
     stage.was_swept()
     stage.is_paused(TARGET_PAUSE)
-    stage.is_paused_at(FACTORY_PAUSE, nth=4)
+    for nth in (4, 5):
+        stage.is_paused_at(FACTORY_PAUSE, nth=nth)
 
 
 def at_its_deadline_to_be_cancelled(stage: Stage) -> None:
@@ -513,6 +531,94 @@ def adf_loses_its_answer(stage: Stage) -> None:
     stage.adf.create_script.append(Lost(UNAVAILABLE))
 
 
+def loses_its_answer_and_is_paused(stage: Stage) -> None:
+    """ADF starts the run and does not say so; the factory is paused, and its probe has come."""
+    adf_loses_its_answer(stage)
+    stage.is_paused(FACTORY_PAUSE)
+
+
+def loses_its_answer_and_lists_nothing(stage: Stage) -> None:
+    """ADF starts the run and does not say so, and refuses to say which runs there are."""
+    adf_loses_its_answer(stage)
+    stage.adf.search_script.extend([INVALID] * 99)
+
+
+def started_for_somebody(stage: Stage) -> None:
+    """The run that will be started is another request's by then: it was slow, and the other one looked for its own."""
+    stage.store.inner.put(Run(FIRST, started_by="another"), ())
+
+
+def earlier_try_waits(stage: Stage) -> None:
+    """The task's earlier try has started a run, which goes on."""
+    stage.airflow.run(EARLIER_TRY)
+    stage.start(EARLIER_TRY)
+    stage.clock.advance(HOUR)
+    stage.airflow.run(TASK)
+
+
+def earlier_try_misled(stage: Stage) -> None:
+    """An event has named a child of the earlier try's run that ADF does not know; the factory is paused in between."""
+    earlier_try_waits(stage)
+    run, _ = stage.store.inner.run(FIRST)
+    assert run is not None
+    stage.store.inner.put(replace(run, claimed_run_id="forged"), ())
+    stage.is_paused_at(FACTORY_PAUSE, nth=2)
+
+
+def _earlier_try_has(stage: Stage, started_by: str | None) -> None:
+    earlier_try_waits(stage)
+    run, _ = stage.store.inner.run(FIRST)
+    assert run is not None
+    stage.store.inner.put(replace(run, started_by=started_by), ())
+
+
+def earlier_try_died(stage: Stage) -> None:
+    """The process of the earlier try's request died when it had started the run, before it was said whose that is."""
+    _earlier_try_has(stage, None)
+
+
+def earlier_try_robbed(stage: Stage) -> None:
+    """The same, and another request, whose answer was lost, has adopted the run since."""
+    _earlier_try_has(stage, "another")
+
+
+def earlier_try_failed(stage: Stage) -> None:
+    """The run of the task's earlier try has failed."""
+    earlier_try_waits(stage)
+    stage.adf.end(FIRST, RunStatus.FAILED)
+
+
+def earlier_try_failed_for_good(stage: Stage) -> None:
+    """The run of the task's earlier try has failed, and ADF does not run it again."""
+    earlier_try_failed(stage)
+    stage.adf.create_script.append(INVALID)
+
+
+def reattaches(stage: Stage) -> None:
+    """The operator of a later try asks for the run of the one before."""
+    stage.retries(PreviousTry.REATTACH)
+
+
+def recovers(stage: Stage) -> None:
+    """The operator of a later try asks for the failed run to be run again."""
+    stage.retries(PreviousTry.RECOVER)
+
+
+def wrapped_run_failed(stage: Stage) -> None:
+    """A wrapper's run has failed, as the run that it wraps; the factory is paused, and its probe has come."""
+    stage.adf.wrap("copy_orders", "day")
+    stage.adf.begin(WRAPPERS, pipeline="copy_orders__notified")
+    stage.adf.begin_child(KEY, WRAPPERS)
+    for key in (KEY, WRAPPERS):
+        stage.adf.end(key, RunStatus.FAILED)
+    stage.is_paused(FACTORY_PAUSE)
+
+
+def recovers_a_wrapped_run(stage: Stage) -> None:
+    """Somebody asks for a wrapped run to be run again."""
+    stage.starts(recover_from=Recovery(WRAPPERS.run_id), parameters={})
+
+
 def _a_record(stage: Stage, state: StartState, **changes: Any) -> None:
     """Have the record of a request whose process died."""
     request, now = a_trigger(), stage.clock.now()
@@ -541,6 +647,23 @@ def goes_on(stage: Stage) -> None:
     stage.adf.begin(KEY)
 
 
+def _is_misnamed(stage: Stage) -> None:
+    stage.adf.begin(KEY)
+    stage.store.inner.put(Run(KEY, hint=RunStatus.FAILED, claimed_run_id="forged"), ())
+
+
+def goes_on_misnamed(stage: Stage) -> None:
+    """A run goes on, and an event has named a child of it that ADF does not know; the factory is paused in between."""
+    _is_misnamed(stage)
+    stage.is_paused_at(FACTORY_PAUSE, nth=2)
+
+
+def started_by_one_that_died_misnamed(stage: Stage) -> None:
+    """The same of a run that a process started which died."""
+    _a_record(stage, StartState.STARTED, run_id=KEY.run_id)
+    goes_on_misnamed(stage)
+
+
 def has_ended_factory_paused(stage: Stage) -> None:
     """A run has failed that the bridge does not know; the factory is paused, and its probe has come."""
     ended_unheard_of(stage)
@@ -557,7 +680,8 @@ def has_ended_by_an_event(stage: Stage) -> None:
 def has_failed_all_paused(stage: Stage) -> None:
     """A run has failed, unnoticed. The factory is paused when it is to be cancelled, and when it is read then."""
     has_failed_factory_paused(stage)
-    stage.is_paused_at(FACTORY_PAUSE, nth=2)
+    for nth in (2, 3):
+        stage.is_paused_at(FACTORY_PAUSE, nth=nth)
 
 
 def withdraws(stage: Stage) -> None:
@@ -572,9 +696,12 @@ INLINE: Final = Ending(wait=WaitState.INLINE, heard="Failed")
 TOLD_LATER: Final = told("Failed", heard="waits")
 ABANDONED: Final = Ending(wait=WaitState.STALE, cancelled=1)
 UNKNOWN: Final = Ending(heard="unknown-outcome")
-UNKNOWN_RUN: Final = Ending(runs=1, heard="unknown-outcome")
 STARTED: Final = told("Succeeded", runs=1, heard="waits")
-NEVER_FOUND_OUT: Final = {Point.KEY_RESERVED: UNKNOWN, Point.RUN_CREATED: UNKNOWN_RUN}
+UNKNOWN_RUN: Final = Ending(runs=1, heard="unknown-outcome")
+RECOVERED: Final = told("Succeeded", runs=2, heard="waits")
+OF_ITS_OWN: Final = told("Succeeded", runs=2, heard="waits")
+NOT_RECOVERED: Final = {Point.KEY_RESERVED: UNKNOWN_RUN}
+NOTHING_FOUND: Final = {Point.KEY_RESERVED: UNKNOWN}
 
 TIMER_STORIES: Final = (
     Story("the deadline", at_its_deadline, Stage.tick, told("Expired"), later=nothing),
@@ -653,9 +780,9 @@ def by_caller(
 
 
 CALLER_STORIES: Final = (
-    by_caller("a start", nothing, Stage.starts, STARTED, after=NEVER_FOUND_OUT),
+    by_caller("a start", nothing, Stage.starts, STARTED, after=NOTHING_FOUND),
     by_caller(
-        "a start without a wait", nothing, Stage.starts_only, Ending(runs=1, heard="started"), after=NEVER_FOUND_OUT
+        "a start without a wait", nothing, Stage.starts_only, Ending(runs=1, heard="started"), after=NOTHING_FOUND
     ),
     by_caller(
         "a start that ADF refuses",
@@ -664,10 +791,41 @@ CALLER_STORIES: Final = (
         Ending(heard="adf-refused"),
         after={Point.KEY_RESERVED: UNKNOWN, Point.RUN_CREATED: UNKNOWN, Point.START_REFUSED: STARTED},
     ),
-    by_caller("a start without an answer", adf_loses_its_answer, Stage.starts, UNKNOWN_RUN, after=NEVER_FOUND_OUT),
+    by_caller("a start without an answer", adf_loses_its_answer, Stage.starts, STARTED, after=NOTHING_FOUND),
+    by_caller(
+        "a start without an answer, the factory paused",
+        loses_its_answer_and_is_paused,
+        Stage.starts,
+        STARTED,
+        after=NOTHING_FOUND,
+    ),
+    by_caller(
+        "a start without an answer, ADF lists nothing",
+        loses_its_answer_and_lists_nothing,
+        Stage.starts,
+        UNKNOWN_RUN,
+        after=NOTHING_FOUND,
+    ),
+    by_caller("a start of somebody's run", started_for_somebody, Stage.starts, UNKNOWN_RUN, after=NOTHING_FOUND),
+    by_caller("a retry", earlier_try_waits, reattaches, STARTED),
+    by_caller("a retry after a forged notice", earlier_try_misled, reattaches, STARTED),
+    by_caller("a retry after one that died", earlier_try_died, reattaches, STARTED),
+    by_caller("a retry after one whose run was taken", earlier_try_robbed, reattaches, OF_ITS_OWN, after=NOT_RECOVERED),
+    by_caller("a retry from the failure", earlier_try_failed, recovers, RECOVERED, after=NOT_RECOVERED),
+    by_caller(
+        "a retry from the failure, refused", earlier_try_failed_for_good, recovers, RECOVERED, or_else=UNKNOWN_RUN
+    ),
+    by_caller("a recovery", wrapped_run_failed, recovers_a_wrapped_run, STARTED, after=NOTHING_FOUND),
     by_caller("a start of one that died before", reserved_by_one_that_died, Stage.starts, UNKNOWN),
     by_caller("a start of one that died after", started_by_one_that_died, Stage.starts, INLINE, or_else=TOLD_LATER),
     by_caller("a wait", goes_on, Stage.registers, told("Succeeded", heard="waits")),
+    by_caller("a wait after a forged notice", goes_on_misnamed, Stage.registers, told("Succeeded", heard="waits")),
+    by_caller(
+        "a start of one that died, after a forged notice",
+        started_by_one_that_died_misnamed,
+        Stage.starts,
+        told("Succeeded", heard="waits"),
+    ),
     by_caller("a wait, the factory paused", has_ended_factory_paused, Stage.registers, INLINE, or_else=TOLD_LATER),
     by_caller("a wait after an event", has_ended_by_an_event, Stage.registers, INLINE, or_else=TOLD_LATER),
     by_caller(
@@ -676,6 +834,13 @@ CALLER_STORIES: Final = (
         Stage.cancels,
         told("Cancelled", cancelled=1, heard="accepted"),
         or_else=told("Cancelled", cancelled=1, heard="not-running"),
+    ),
+    by_caller(
+        "a cancel of a wrapper's run",
+        waits_for_a_wrapper,
+        Stage.cancels,
+        told("Failed", cancelled=1, heard="accepted"),
+        or_else=told("Failed", cancelled=1, heard="not-running"),
     ),
     by_caller(
         "a cancel of a run that has failed", has_failed_all_paused, Stage.cancels, told("Failed", heard="not-running")

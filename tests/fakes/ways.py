@@ -38,8 +38,17 @@ def ways_of(place: Place) -> Iterator[Way]:
             yield _own(place.path[start:]), place.point
 
 
-# How ADF is asked about a run is one thing, whoever asks: its ways are told once.
-_SHARED: Final = ("reading.explain", "reading._read_match", "reading.read")
+# How ADF is asked about a run is one thing, whoever asks: its ways are told once. So are those of a start's answer,
+# of the search for a run, and of who waits for it under another name.
+_SHARED: Final = (
+    "reading.explain",
+    "reading._read_match",
+    "reading.read",
+    "searching.settle_start",
+    "continuing.to_recover",
+    "starting._answer",
+    "cancelling._waiting_elsewhere",
+)
 
 
 def _own(path: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,0 +1,109 @@
+"""Going on from what a task's previous try has asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bridge import decide, policy
+from bridge.commands import FindChild, ListRequests, Now, Point, Put, SaveRequest, UseCase, do
+from bridge.errors import AdfRefused, AdfUnavailable, NotFound, RequestInFlight
+from bridge.model import (
+    RecoveryMode,
+    Run,
+    RunKey,
+    RunReading,
+    StartedHow,
+    StartRequest,
+    StartState,
+    TriggerRequest,
+)
+from bridge.policy import Rules
+from bridge.ports import Refusal, RefusalKind
+from bridge.service.asking import Asked, ask
+from bridge.service.checking import check_run_itself
+from bridge.service.searching import settle_start
+
+
+def go_on(request: TriggerRequest, reserve: StartRequest, rules: Rules) -> UseCase[StartRequest]:
+    """Return a new request's record as the previous try leaves it: with its run, to run that again, or with neither.
+
+    What is not known of the previous try yet is found out first. Nothing is written for the new request.
+    """
+    place = reserve.place
+    if place is None or request.previous is None:
+        return reserve
+    earlier = decide.earlier_try(request, (yield from do(ListRequests(place, policy.EARLIER_TRIES))))
+    if earlier is None:
+        return reserve
+    if (other := decide.differs(request, earlier)) is not None:
+        return replace(reserve, why=other)
+    if earlier.state is not StartState.STARTED:
+        earlier = yield from settle_start(earlier, request.parameters)
+    if earlier.state is StartState.UNKNOWN:
+        return replace(reserve, why=decide.unsettled(earlier))
+    if earlier.key is None:
+        raise (yield from _being_found_out(earlier))
+    checked = yield from check_run_itself(earlier.key, rules)
+    if checked.refusal is not None and checked.refusal.kind is not RefusalKind.NOT_FOUND:
+        raise unreadable(checked.refusal)
+    plan = decide.go_on(request.previous, earlier, checked.run if checked.refusal is None else None)
+    if plan.attach is not None and checked.run is not None:
+        yield from _claim(earlier, checked.run)
+        return decide.attached(reserve, earlier, plan)
+    if plan.recover is not None:
+        recovering = yield from to_recover(request, reserve, plan.recover)
+        # From the failed activity on, whatever the first try was asked to run again.
+        return replace(recovering, recovery_mode=RecoveryMode.FROM_FAILURE, recovery_activity=None, why=plan.why)
+    return replace(reserve, why=plan.why)
+
+
+def _claim(earlier: StartRequest, run: Run) -> UseCase[None]:
+    """Have the run answer to the previous try, which may have died before it had said so; nobody adopts it then.
+
+    One that another request has adopted is that one's: what the previous try has started is looked for again.
+    """
+    if run.started_by is None:
+        yield from do(Put(replace(run, started_by=earlier.idempotency_key), point=Point.RUN_CLAIMED))
+    elif run.started_by != earlier.idempotency_key and earlier.how is not StartedHow.REATTACHED:
+        lost = yield from do(SaveRequest(decide.searching(earlier), point=Point.START_RECORDED))
+        raise (yield from _being_found_out(lost))
+
+
+def _being_found_out(earlier: StartRequest) -> UseCase[RequestInFlight]:
+    again = decide.in_flight(earlier, (yield from do(Now())))
+    msg = "It is being found out whether the previous try has started a run. Send the request again a little later."
+    return RequestInFlight(msg, retry_after=again.retry_after)
+
+
+def to_recover(request: TriggerRequest, reserve: StartRequest, run_id: str) -> UseCase[StartRequest]:
+    """Return the record of a request that runs a run again. Of a wrapper's run it is the one that this has started."""
+    key = RunKey(request.factory, run_id)
+    reading = yield from _read(key)
+    if policy.is_wrapper(reading.pipeline) and reading.pipeline != request.pipeline:
+        child = yield from do(FindChild(key, reading, point=Point.CHILD_FOUND))
+        if isinstance(child, Refusal):
+            raise unreadable(child)
+        if child is None:
+            msg = f"Run {run_id} never got as far as starting {request.pipeline!r}. Nothing was started."
+            raise NotFound(msg)
+        run_id = child
+        reading = yield from _read(RunKey(request.factory, child))
+    return decide.to_recover(reserve, request, run_id, reading)
+
+
+def _read(key: RunKey) -> UseCase[RunReading]:
+    reading = yield from ask(key, Asked())
+    if not isinstance(reading, Refusal):
+        return reading
+    if reading.kind is RefusalKind.NOT_FOUND:
+        msg = f"ADF does not know run {key.run_id} in this factory. Nothing was started."
+        raise NotFound(msg)
+    raise unreadable(reading)
+
+
+def unreadable(refusal: Refusal) -> AdfUnavailable | AdfRefused:
+    """Return the error for an earlier run that ADF could not be asked about."""
+    detail = f"The earlier run could not be read, and nothing was started. {refusal.detail}"
+    if refusal.kind in (RefusalKind.INVALID, RefusalKind.CONFLICT):
+        return AdfRefused(detail)
+    return AdfUnavailable(detail, retry_after=refusal.retry_after or policy.SEARCH_AGAIN)

@@ -1,0 +1,117 @@
+"""Looking for the run that a createRun started whose answer was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from bridge import decide, policy
+from bridge.commands import FindPipeline, LoadRequest, LoadRun, Now, Point, Put, SaveRequest, SearchRuns, UseCase, do
+from bridge.errors import AdfUnavailable, StoreConflict
+from bridge.model import JsonObject, Run, RunKey, RunReading, StartRequest
+from bridge.ports import PipelineDeclaration, Refusal, RunsPage
+from bridge.service.breakers import enter, factory_breaker, leave
+
+
+def settle_start(record: StartRequest, parameters: JsonObject) -> UseCase[StartRequest]:
+    """Look once for the run of a request that is not settled, and return its record as it then stands.
+
+    Somebody else may settle it meanwhile. When ADF cannot be asked the record stays as it is, and AdfUnavailable is
+    raised; when ADF refuses to say, and does so until the search is over, it is not known what became of the request.
+    """
+    now = yield from do(Now())
+    sought = decide.to_search(record, now)
+    if sought is None:
+        return record
+    if sought.state is not record.state:
+        sought = yield from do(SaveRequest(sought, point=Point.START_RECORDED))
+    listed = yield from _list(sought)
+    if isinstance(listed, Refusal):
+        given_up = decide.on_refused_search(sought, listed, (yield from do(Now())))
+        if given_up is None:
+            msg = f"Whether the run was started could not be found out yet. {listed.detail}"
+            raise AdfUnavailable(msg, retry_after=max(listed.retry_after or policy.SEARCH_AGAIN, policy.SEARCH_AGAIN))
+        return (yield from do(SaveRequest(given_up, point=Point.START_RECORDED))) if given_up is not sought else sought
+    readings, ahead = listed
+    defaults = {} if sought.correlation is not None else (yield from _defaults(sought))
+    found = decide.alike(sought, parameters, readings, ahead, defaults)
+    unclaimed = found if sought.correlation is not None else (yield from _unclaimed(found, sought))
+    starts = {run_id: _by_our_clock(readings[run_id], ahead) for run_id in unclaimed}
+    after = decide.on_search(sought, unclaimed, starts, (yield from do(Now())))
+    if after.adopt is not None:
+        return (yield from _adopt(sought, after.adopt))
+    if after.record is None or after.record.state is sought.state:
+        return sought
+    return (yield from do(SaveRequest(after.record, point=Point.START_RECORDED)))
+
+
+def _defaults(record: StartRequest) -> UseCase[Mapping[str, Any]]:
+    """Return what the pipeline's parameters are where they were not given; nothing, if ADF does not show it."""
+    name = record.started_pipeline or record.pipeline
+    pipeline = yield from do(FindPipeline(record.factory, name, point=Point.PIPELINE_FOUND))
+    return pipeline.defaults if isinstance(pipeline, PipelineDeclaration) else {}
+
+
+def _by_our_clock(reading: RunReading, ahead: timedelta) -> datetime | None:
+    return reading.run_start - ahead if reading.run_start is not None else None
+
+
+def _list(record: StartRequest) -> UseCase[tuple[Mapping[str, RunReading], timedelta] | Refusal]:
+    """Read the pipeline's runs of that time, and how far ADF's clock is ahead of ours."""
+    readings: dict[str, RunReading] = {}
+    ahead = timedelta(0)
+    continuation: str | None = None
+    pipeline = record.started_pipeline or record.pipeline
+    for _ in range(policy.SEARCH_PAGES):
+        breaker = yield from enter(factory_breaker(record.factory))
+        if isinstance(breaker, Refusal):
+            return breaker
+        now = yield from do(Now())
+        window = decide.search_window(record, now)
+        page: RunsPage | Refusal = yield from do(
+            SearchRuns(record.factory, pipeline, window.since, window.until, continuation, point=Point.RUNS_SEARCHED)
+        )
+        yield from leave(breaker, page if isinstance(page, Refusal) else None)
+        if isinstance(page, Refusal):
+            return page
+        if page.told_at is not None:
+            ahead = page.told_at - now
+        readings.update(page.readings)
+        continuation = page.continuation
+        if continuation is None:
+            break
+    return readings, ahead
+
+
+def _unclaimed(found: tuple[str, ...], record: StartRequest) -> UseCase[tuple[str, ...]]:
+    """Leave out the runs that answer to another key."""
+    free: list[str] = []
+    for run_id in found[: policy.CLAIMS_READ]:
+        known, _ = yield from do(LoadRun(RunKey(record.factory, run_id)))
+        if known is None or known.started_by in (None, record.idempotency_key):
+            free.append(run_id)
+    return tuple(free)
+
+
+def _adopt(record: StartRequest, run_id: str) -> UseCase[StartRequest]:
+    """Claim the run, then write down that it answers to the key; so no two searches adopt the same run.
+
+    A run that carries the key needs no claim.
+    """
+    if record.correlation is None:
+        key = RunKey(record.factory, run_id)
+        known, _ = yield from do(LoadRun(key))
+        run = known or Run(key=key, created_at=(yield from do(Now())))
+        if run.started_by not in (None, record.idempotency_key):
+            return record
+        try:
+            yield from do(Put(replace(run, started_by=record.idempotency_key), point=Point.RUN_CLAIMED))
+        except StoreConflict:
+            return record  # looked at anew, at the next request
+    try:
+        return (yield from do(SaveRequest(decide.adopted(record, run_id), point=Point.START_RECORDED)))
+    except StoreConflict:
+        current = yield from do(LoadRequest(record.idempotency_key))
+        return current or record
