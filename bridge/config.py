@@ -77,17 +77,41 @@ SETTINGS: Final = (
         secret=True,
     ),
     Setting(
+        "BRIDGE_AIRFLOW__<TARGET>__CALLER_APPS",
+        "client ids of the Entra apps whose bearer tokens do as well as the secret, separated by `;` or `,`",
+    ),
+    Setting(
+        "BRIDGE_AIRFLOW__<TARGET>__FACTORIES",
+        "aliases of the factories that are for callers of this target, separated by `;` or `,`; without it, all are",
+    ),
+    Setting(
         "BRIDGE_AIRFLOW__<TARGET>__HOLD_SECONDS", "how long a task has to be parked before it is resumed (0 to 60)", "8"
     ),
     Setting("BRIDGE_AIRFLOW__<TARGET>__OBSERVE", "`true`: decide and record everything, send nothing", "false"),
+    Setting("BRIDGE_ENTRA_TENANT", "for `CALLER_APPS`: the id of the Entra tenant whose tokens count"),
+    Setting(
+        "BRIDGE_ENTRA_AUDIENCE",
+        "for `CALLER_APPS`: whom the tokens have to be made for: the bridge's own client id, its app id URI, or both, "
+        "separated by `;` or `,`",
+    ),
+    Setting(
+        "BRIDGE_ENTRA_AUTHORITY",
+        "where Entra is; sovereign clouds have their own; `http` on loopback only",
+        "https://login.microsoftonline.com",
+    ),
     Setting("BRIDGE_ADF_ENDPOINT", "Azure Resource Manager; `http` on loopback only", "https://management.azure.com"),
     Setting("BRIDGE_ADF_TOKEN", "a fixed bearer token, for an endpoint on loopback only", secret=True),
     Setting("BRIDGE_SWEEP_SECONDS", "how often a factory with waits is asked which runs changed (10 to 3600)", "60"),
-    Setting("BRIDGE_INLINE_SECONDS", "how long an event's invocation may keep trying to deliver (0 to 25)", "12"),
+    Setting("BRIDGE_INLINE_SECONDS", "how long an event's invocation may begin attempts to deliver (0 to 25)", "12"),
     Setting(
         "BRIDGE_RETENTION_DAYS",
         "how long waits, runs, requests and events are kept when they are over (1 to 365)",
         "30",
+    ),
+    Setting(
+        "BRIDGE_CORRELATION_PARAMETER",
+        "the parameter in which a pipeline without a wrapper gets the request's key, if it declares that parameter",
+        "bridge_key",
     ),
     Setting("BRIDGE_MAX_BODY_BYTES", "the largest request body that is read (1024 to 10485760)", "1048576"),
     Setting(
@@ -123,7 +147,9 @@ _TARGET_FIELDS: Final = frozenset(
 )
 _TARGET_NAME: Final = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)*")
 _TABLE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
+_PARAMETER_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,259}")
 _ALIAS: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_GUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIGITS: Final = 12
 _TRUTH: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
 
@@ -139,6 +165,7 @@ class Target:
     password: Secret = field(default_factory=lambda: Secret(""))
     token: Secret = field(default_factory=lambda: Secret(""))
     caller_secret: Secret = field(default_factory=lambda: Secret(""))
+    caller_apps: frozenset[str] = frozenset()  # client ids, in lower case
 
     def secrets(self) -> list[str]:
         """Return every secret of this target."""
@@ -162,8 +189,25 @@ class TopicAccess:
 
 
 @dataclass(frozen=True, slots=True)
+class EntraTrust:
+    """Whose tokens count, and for whom they have to be made. `tenant` is an id in lower case."""
+
+    tenant: str
+    audiences: frozenset[str]
+    authority: str
+
+    @property
+    def keys_url(self) -> str:
+        """Where the tenant's signing keys are.
+
+        https://learn.microsoft.com/entra/identity-platform/signing-key-rollover
+        """
+        return f"{self.authority}/{self.tenant}/discovery/v2.0/keys"
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """All settings, checked. Without a `topic` nothing can be published."""
+    """All settings, checked. Without a `topic` nothing can be published; without `entra` no token counts."""
 
     rules: Rules
     targets: Mapping[str, Target]
@@ -172,6 +216,7 @@ class Config:
     adf_token: Secret
     max_body_bytes: int
     topic: TopicAccess | None = None
+    entra: EntraTrust | None = None
 
     def secrets(self) -> list[str]:
         """Return every secret there is, so that the log can be kept clean of them."""
@@ -190,9 +235,11 @@ def load(environment: Mapping[str, str]) -> Config:
     sweep = reader.read("BRIDGE_SWEEP_SECONDS", _seconds(10, 3600))
     inline = reader.read("BRIDGE_INLINE_SECONDS", _seconds(0, 25))
     retention_days = reader.read("BRIDGE_RETENTION_DAYS", _whole(1, 365))
+    correlation = reader.read("BRIDGE_CORRELATION_PARAMETER", _parameter_name)
     max_body_bytes = reader.read("BRIDGE_MAX_BODY_BYTES", _whole(1024, 10_485_760))
     topic = _read_relay(reader)
-    read_targets = {name: _target(reader, name) for name in reader.target_names()}
+    read_targets = {name: _target(reader, name, factories) for name in reader.target_names()}
+    entra = _read_entra(reader)
     if reader.errors or store is None or endpoint is None:
         raise ConfigInvalid(reader.errors)
     return Config(
@@ -202,6 +249,7 @@ def load(environment: Mapping[str, str]) -> Config:
             sweep=sweep or timedelta(),
             inline=inline or timedelta(),
             retention=timedelta(days=retention_days or 0),
+            correlation=correlation or "",
         ),
         targets={name: target for name, (target, _) in read_targets.items()},
         store=store,
@@ -209,6 +257,7 @@ def load(environment: Mapping[str, str]) -> Config:
         adf_token=adf_token,
         max_body_bytes=max_body_bytes or 0,
         topic=topic,
+        entra=entra,
     )
 
 
@@ -254,6 +303,20 @@ def _read_relay(reader: _Reader) -> TopicAccess | None:
     return TopicAccess(endpoint, key) if endpoint is not None else None
 
 
+def _read_entra(reader: _Reader) -> EntraTrust | None:
+    """Check the settings for tokens of Entra; they are needed as soon as a target names an app, and only then."""
+    asking = [name for name in reader.target_names() if reader.text(f"{TARGET_PREFIX}{name.upper()}__CALLER_APPS")]
+    for name in ("BRIDGE_ENTRA_TENANT", "BRIDGE_ENTRA_AUDIENCE"):
+        if asking and not reader.text(name):
+            reader.wrong(name, f"has to be set for {TARGET_PREFIX}{asking[0].upper()}__CALLER_APPS")
+    tenant = reader.some("BRIDGE_ENTRA_TENANT", _guid)
+    audiences = reader.some("BRIDGE_ENTRA_AUDIENCE", str)
+    authority = reader.read("BRIDGE_ENTRA_AUTHORITY", _origin)
+    if len(tenant) > 1:
+        reader.wrong("BRIDGE_ENTRA_TENANT", "names several tenants: a bridge has one")
+    return EntraTrust(min(tenant), audiences, authority) if asking and tenant and audiences and authority else None
+
+
 def _read_store(reader: _Reader) -> str | Tables | None:
     store = reader.read("BRIDGE_STORE", _store)
     name = reader.read("BRIDGE_TABLES__tableName", _table)
@@ -263,7 +326,7 @@ def _read_store(reader: _Reader) -> str | Tables | None:
     return Tables(uri, name) if uri is not None and name is not None else None
 
 
-def _target(reader: _Reader, name: str) -> tuple[Target, TargetRules]:
+def _target(reader: _Reader, name: str, factories: Mapping[str, FactoryId]) -> tuple[Target, TargetRules]:
     prefix = f"{TARGET_PREFIX}{name.upper()}__"
     url = reader.read(prefix + "URL", _url)
     reader.read(prefix + "API", _one_of("v2"))
@@ -282,8 +345,14 @@ def _target(reader: _Reader, name: str) -> tuple[Target, TargetRules]:
         password=reader.secret(prefix + "PASSWORD"),
         token=reader.secret(prefix + "TOKEN", in_header=True),
         caller_secret=reader.secret(prefix + "CALLER_SECRET"),
+        caller_apps=reader.some(prefix + "CALLER_APPS", _guid),
     )
-    return target, TargetRules(hold=DEFAULT_HOLD if hold is None else hold, observe=bool(observe))
+    rules = TargetRules(
+        hold=DEFAULT_HOLD if hold is None else hold,
+        observe=bool(observe),
+        factories=reader.some(prefix + "FACTORIES", _known(factories)) if factories else frozenset(),
+    )
+    return target, rules
 
 
 class _Reader:
@@ -318,6 +387,13 @@ class _Reader:
         except ValueError as error:
             self.wrong(name, str(error))
             return None
+
+    def some(self, name: str, convert: Callable[[str], T]) -> frozenset[T]:
+        """Read a list that may be left out. One that is there and names nothing would leave a door open."""
+        if not self.text(name):
+            return frozenset()
+        found = self.read(name, lambda text: frozenset(convert(word) for word in _words(text)))
+        return found or frozenset()
 
     def target_names(self) -> list[str]:
         names = {_split(name)[0] for name in self._environment if name.startswith(TARGET_PREFIX)}
@@ -363,6 +439,28 @@ def _factories(text: str) -> dict[str, FactoryId]:
     return factories
 
 
+def _known(factories: Mapping[str, FactoryId]) -> Callable[[str], FactoryId]:
+    def convert(text: str) -> FactoryId:
+        if text.lower() not in factories:
+            raise ValueError(f"{text!r} is no alias of BRIDGE_FACTORIES")
+        return factories[text.lower()]
+
+    return convert
+
+
+def _words(text: str) -> list[str]:
+    words = [word for part in re.split("[;,]", text) if (word := part.strip())]
+    if not words:
+        raise ValueError("names nothing")
+    return words
+
+
+def _guid(text: str) -> str:
+    if not _GUID.fullmatch(text.lower()):
+        raise ValueError(f"{text!r} is no id of the form 00000000-0000-0000-0000-000000000000")
+    return text.lower()
+
+
 def _store(text: str) -> str:
     if text == "table":
         return text
@@ -391,6 +489,13 @@ def _url(text: str) -> str:
     if parts.scheme == "http" and not is_loopback(text):
         raise ValueError("has to be https: http is for loopback only")
     return text.rstrip("/")
+
+
+def _origin(text: str) -> str:
+    url = _url(text)
+    if urlsplit(url).path:
+        raise ValueError("has to be a host alone: the tenant has a setting of its own")
+    return url
 
 
 def _topic(text: str) -> str:
@@ -424,6 +529,12 @@ def _truth(text: str) -> bool:
     if text.lower() not in _TRUTH:
         raise ValueError("has to be true or false")
     return _TRUTH[text.lower()]
+
+
+def _parameter_name(text: str) -> str:
+    if _PARAMETER_NAME.fullmatch(text) is None:
+        raise ValueError("has to be the name of a pipeline's parameter: letters, digits and underscores")
+    return text
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:

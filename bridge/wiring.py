@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bridge import commands, config
 from bridge.app import App
+from bridge.callers import Tokens
 from bridge.errors import ConfigInvalid, FieldError
 from bridge.executor import Executor, Sleepers, World, pass_by
 from bridge.ports import Store
@@ -98,7 +99,7 @@ def build(settings: config.Config, *, reach: Callable[[commands.Point], None] = 
     )
     threads = _threads()
     executor = Executor(world, sleepers=Sleepers(max(1, threads // 4)), reach=reach, tell=log.story)
-    return App(settings, world, executor, log, threads=threads)
+    return App(settings, world, executor, log, threads=threads, tokens=_tokens(settings))
 
 
 def build_relay(settings: config.Config, log: Log) -> Relay:
@@ -111,16 +112,25 @@ def build_relay(settings: config.Config, log: Log) -> Relay:
     return Relay(topic, list(settings.rules.factories.values()), SystemClock().now, log)
 
 
+def _tokens(settings: config.Config) -> Tokens | None:
+    """Return how tokens of Entra are checked, where a target takes any."""
+    if settings.entra is None:
+        return None
+    from bridge.adapters.entra_keys import EntraKeys
+    from bridge.adapters.entra_tokens import EntraTokens
+
+    return EntraTokens(settings.entra, EntraKeys(settings.entra.keys_url))
+
+
 def _store(settings: config.Config) -> Store:
-    retention = settings.rules.retention
     if isinstance(settings.store, config.Tables):
         from bridge.adapters.table_access import connect
         from bridge.adapters.table_store import TableStore
 
-        return TableStore(connect(settings.store.uri, settings.store.name), retention=retention)
+        return TableStore(connect(settings.store.uri, settings.store.name))
     from bridge.adapters.sqlite_store import SqliteStore
 
-    return SqliteStore(Path(settings.store.removeprefix("sqlite:///")), retention=retention)
+    return SqliteStore(Path(settings.store.removeprefix("sqlite:///")), retention=settings.rules.retention)
 
 
 def _threads() -> int:
