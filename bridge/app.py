@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,13 +12,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from bridge import __version__, decide, policy, service, views
+from bridge.callers import Tokens
 from bridge.commands import FindWait, SleepUntil, UseCase, do
 from bridge.config import Config
 from bridge.errors import Problem, StoreUnavailable
 from bridge.executor import Executor, World
 from bridge.model import Breaker, FactoryId
 from bridge.policy import Rules
-from bridge.ports import Adf, Airflow, Refusal, Store
+from bridge.ports import Adf, Airflow, Due, Refusal, Store
 from bridge.telemetry import Log
 
 R = TypeVar("R")
@@ -46,9 +47,19 @@ class Ticked:
 class App:
     """Everything that the entry points need, made once per process by `bridge.wiring`."""
 
-    def __init__(self, config: Config, world: World, executor: Executor, log: Log, *, threads: int) -> None:
+    def __init__(
+        self,
+        config: Config,
+        world: World,
+        executor: Executor,
+        log: Log,
+        *,
+        threads: int,
+        tokens: Tokens | None = None,
+    ) -> None:
         self.config = config
         self.log = log
+        self.tokens = tokens
         self._world = world
         self._executor = executor
         self._threads = threads
@@ -76,7 +87,7 @@ class App:
         """Take in one delivery of Event Grid, and deliver at once what it makes due.
 
         Returns for anything that was written down. Raises StoreUnavailable when nothing could be: Event Grid then
-        delivers it again. What fails after the writing is left to the timer.
+        delivers it again. What fails after the writing, and what the time is not enough for, is left to the timer.
         """
         until = self._world.clock.now() + self.rules.inline
         received = self.run(service.receive(raw, self.rules))
@@ -90,7 +101,8 @@ class App:
                 reason=record.reason,
             )
             for token in one.due:
-                self._deliver_inline(token, until)
+                if self._world.clock.now() < until:
+                    self._deliver_inline(token, until)
         return received
 
     def _deliver_inline(self, token: str, until: datetime) -> None:
@@ -144,22 +156,33 @@ class App:
         stop_at = began + TICK_BUDGET.total_seconds()
         factories, targets = list(self.rules.factories.values()), sorted(self.rules.targets)
         at_once = max(1, min(self._threads, len(factories) + len(targets)))
+        unseen: set[str] = set()  # targets to look at again: for one, because a sweep may have made something due
+
+        asked = service.Asked()
+
+        def look(target: str, until: float, reach: timedelta) -> Ticked:
+            unseen.discard(target)
+            return self._tick_target(target, until, reach, asked)
+
         with ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="tick") as pool:
-            sweeps = [pool.submit(self._sweep, factory) for factory in factories]
-            asked = service.Asked()
-            looks = {pool.submit(self._tick_target, target, stop_at, TICK_REACH, asked): target for target in targets}
+            sweeps = [pool.submit(self._sweep, factory, lambda: unseen.update(targets)) for factory in factories]
+            looks = {pool.submit(look, target, stop_at, TICK_REACH): target for target in targets}
             attended: list[Ticked] = []
-            idle: list[str] = []
+            idle: set[str] = set()
             busy: set[Future[Any]] = {*sweeps, *looks}
             while busy:
                 busy = wait(busy, timeout=TICK_LOOK.total_seconds()).not_done
                 for ended in looks.keys() - busy:
-                    idle.append(looks.pop(ended))
+                    idle.add(looks.pop(ended))
                     attended.append(ended.result())
-                # The timer never overlaps itself: while one target takes long, the others are looked at again.
+                # The timer never overlaps itself: while a sweep or a target takes long, be it longer than the tick may,
+                # the others are looked at again.
                 if busy and time.monotonic() - began >= TICK_REACH.total_seconds():
-                    again = {pool.submit(self._tick_target, one, stop_at, NO_REACH, asked): one for one in idle}
-                    looks, busy, idle = looks | again, busy | again.keys(), []
+                    unseen.update(idle)
+                until = max(stop_at, time.monotonic() + TICK_LOOK.total_seconds()) if busy else stop_at
+                again = {pool.submit(look, target, until, NO_REACH): target for target in idle & unseen}
+                idle.difference_update(again.values())
+                looks, busy = looks | again, busy | again.keys()
             swept = sum(sweep.result() for sweep in sweeps)
         self._keep_up()
         return Ticked(sum(one.attended for one in attended), sum(one.left for one in attended), swept)
@@ -184,17 +207,13 @@ class App:
         if rows:
             self.log.info(event, rows=rows)
 
-    def _sweep(self, factory: FactoryId) -> bool:
-        """Sweep a factory, and deliver at once what that makes due."""
+    def _sweep(self, factory: FactoryId, found: Callable[[], None]) -> bool:
+        """Sweep a factory, tell when that has made something due, and look for tasks that wait no more."""
         swept = self._guarded(service.sweep(factory, self.rules), factory.name)
         if swept is None or not swept.taken:
             return False
-        self._deliver_found(factory, swept)
-        self._watch(factory)
-        return swept.completed
-
-    def _deliver_found(self, factory: FactoryId, swept: service.Swept) -> None:
-        """Deliver at once what a sweep made due."""
+        if swept.due:
+            found()
         self.log.info(
             "factory.swept",
             factory=factory.arm_id,
@@ -203,8 +222,8 @@ class App:
             found=len(swept.due),
             completed=swept.completed,
         )
-        until = self._world.clock.now()
-        _parallel(list(swept.due), lambda token: self._deliver_inline(token, until), IN_FLIGHT_PER_TARGET)
+        self._watch(factory)
+        return swept.completed
 
     def _watch(self, factory: FactoryId) -> None:
         """Look for tasks that wait no more, where their runs are to be cancelled then."""
@@ -225,22 +244,35 @@ class App:
         """
         until = self._world.clock.now() + reach
         done: list[bool] = []
+        tried: set[str] = set()
         while time.monotonic() < stop_at:
             now = self._world.clock.now()
             breaker = self.store.breaker(service.target_breaker(target))
-            shown = self.store.due(target, before=now, limit=DUE_AT_ONCE)
-            due = decide.to_attend(shown, breaker, now)
+            shown = self._due(target, now, breaker)
+            # A cancel that ADF refuses stays due while the target is paused: it is asked for once a tick.
+            refused = {one.token for one in shown if breaker.is_open and one.cancels and one.token in tried}
+            due = [one for one in decide.to_attend(shown, breaker, now) if one.token not in refused]
+            tried |= {one.token for one in due}
             attended = _parallel(
                 [one.token for one in due], lambda token: self._attend(token, stop_at, asked), IN_FLIGHT_PER_TARGET
             )
             done += attended
-            if any(attended) and (breaker.is_open or len(shown) == DUE_AT_ONCE):
+            if any(attended) and (breaker.is_open or len(shown) >= DUE_AT_ONCE):
                 continue  # more may be due than this look has shown
             coming = self.store.due(target, before=until, limit=DUE_AT_ONCE)
             again = next((min(one.due_at, now + TICK_LOOK) for one in coming if one.due_at > now), None)
             if again is None or not self.run(do(SleepUntil(again))):
                 break
         return Ticked(sum(done), len(done) - sum(done))
+
+    def _due(self, target: str, now: datetime, breaker: Breaker) -> Sequence[Due]:
+        """Return what is due the longest; what gathers for a paused target hides nothing that ADF is asked for."""
+        shown = self.store.due(target, before=now, limit=DUE_AT_ONCE)
+        if not breaker.is_open or len(shown) < DUE_AT_ONCE:
+            return shown
+        tokens = {one.token for one in shown}
+        beside = self.store.due(target, before=now, limit=DUE_AT_ONCE, for_adf=True)
+        return [*shown, *(one for one in beside if one.token not in tokens)]
 
     def _attend(self, token: str, stop_at: float, asked: service.Asked) -> bool:
         if time.monotonic() >= stop_at:
@@ -255,14 +287,16 @@ class App:
         store = self._store_health()
         breakers = self._breakers() if store["reachable"] else {}
         targets, factories = sorted(self.rules.targets), sorted(self.rules.factories)
-        with ThreadPoolExecutor(max_workers=max(1, len(targets) + len(factories))) as pool:
+        with ThreadPoolExecutor(max_workers=1 + len(targets) + len(factories)) as pool:
+            entra_check = pool.submit(self._entra_health)
             target_checks = [pool.submit(self._target_health, name, breakers) for name in targets]
             factory_checks = [pool.submit(self._factory_health, alias, breakers) for alias in factories]
+            entra = entra_check.result()
             target_health = dict(zip(targets, [check.result() for check in target_checks], strict=True))
             factory_health = dict(zip(factories, [check.result() for check in factory_checks], strict=True))
         if not targets:
             errors.append("No target is configured: runs can be started, but no task can be completed.")
-        parts = [*target_health.values(), *factory_health.values()]
+        parts = [*target_health.values(), *factory_health.values(), *entra.values()]
         well = not errors and all(part["reachable"] for part in parts)
         return {
             "status": ("ok" if well else "degraded") if store["reachable"] else "failed",
@@ -273,6 +307,7 @@ class App:
             "store": store,
             "targets": target_health,
             "factories": factory_health,
+            **entra,
         }
 
     def _store_health(self) -> dict[str, Any]:
@@ -281,6 +316,14 @@ class App:
         except StoreUnavailable as problem:
             return {"reachable": False, "detail": problem.detail}
         return {"reachable": True, "detail": ""}
+
+    def _entra_health(self) -> dict[str, Any]:
+        """Tell whether Entra's keys can be had, where tokens of Entra are taken."""
+        if self.tokens is None:
+            return {}
+        problem = self.tokens.check()
+        detail = f"Entra's keys cannot be had ({problem})" if problem is not None else ""
+        return {"entra": {"reachable": problem is None, "detail": detail}}
 
     def _breakers(self) -> dict[str, Breaker]:
         return {breaker.name: breaker for breaker in self.store.breakers()}

@@ -26,8 +26,6 @@ _TIMEOUT: Final = (3.05, 5.0)  # to connect, to read: seconds
 _OK: Final = range(200, 300)
 _REDIRECTS: Final = range(300, 400)
 _SERVER_ERROR: Final = 500
-_NOT_FOUND: Final = 404
-_UNAUTHENTICATED: Final = 401
 _FORBIDDEN: Final = 403
 _UNAVAILABLE: Final = 503
 _DETAIL_CHARS: Final = 200
@@ -40,6 +38,10 @@ _KINDS: Final = {
     408: RefusalKind.UNAVAILABLE,
     429: RefusalKind.THROTTLED,
 }
+# What says something about one task, and so is believed only in Airflow's own words: a proxy in front of it has a 404
+# for every path while Airflow is redeployed.
+_ABOUT_ONE_TASK: Final = frozenset({RefusalKind.NOT_FOUND, RefusalKind.CONFLICT, RefusalKind.INVALID})
+_NOT_AIRFLOWS: Final = Refusal(RefusalKind.UNAVAILABLE, "what was answered is not Airflow's: is the URL right?")
 # Airflow 3 answers a JWT that it cannot read, or that has run out, with 403 and these words.
 _BAD_JWT: Final = "Invalid JWT token"
 
@@ -58,21 +60,21 @@ class AirflowRest:
             if details.kind is not RefusalKind.NOT_FOUND:
                 return details
             instance = connection.call("GET", _path(task))
-            return instance if isinstance(instance, Refusal) else _view(instance, None)
-        return _view(_object(details.get("task_instance")), _answer(details))
+            return self._about(task, instance) if isinstance(instance, Refusal) else _read(instance, None)
+        return _read(_object(details.get("task_instance")), _answer(details))
 
     def resume(self, task: TaskRef, completion: Completion) -> Accepted | Refusal:
         """PATCH the completion as the parked task's answer."""
         body = {"chosen_options": [completion.status.value], "params_input": views.completion_document(completion)}
         reply = self._connections[task.target].call("PATCH", f"{_path(task)}/hitlDetails", body)
-        return reply if isinstance(reply, Refusal) else Accepted()
+        return self._about(task, reply) if isinstance(reply, Refusal) else Accepted()
 
     def parked(self, target: str, page: int) -> ParkedPage | Refusal:
         """GET a page of the answers of tasks that are parked; it needs no other permission than the fence."""
         query = f"?state=awaiting_input&order_by=ti_id&limit={_PAGE}&offset={page * _PAGE}"
         listed = self._connections[target].call("GET", f"/api/v2/dags/~/dagRuns/~/hitlDetails{query}")
         if isinstance(listed, Refusal):
-            return listed
+            return _of_target(listed)
         details, total = listed.get("hitl_details"), listed.get("total_entries")
         shown = details if isinstance(details, list) else []
         tasks = [_parked(_object(_object(one).get("task_instance"))) for one in shown]
@@ -81,7 +83,18 @@ class AirflowRest:
     def check(self, target: str) -> Refusal | None:
         """GET a list that needs the sign-in and the permission to see waiting tasks."""
         reply = self._connections[target].call("GET", "/api/v2/dags/~/dagRuns/~/hitlDetails?limit=1")
-        return reply if isinstance(reply, Refusal) else None
+        if isinstance(reply, Refusal):
+            return _of_target(reply)
+        return None if isinstance(reply.get("hitl_details"), list) else _NOT_AIRFLOWS
+
+    def _about(self, task: TaskRef, refusal: Refusal) -> Refusal:
+        """Return what a refusal says of a task: that it is not known only while the target answers otherwise.
+
+        Whatever else may stand at the target's URL has a 404 for a task as well, and in the same words.
+        """
+        if refusal.kind is not RefusalKind.NOT_FOUND:
+            return refusal
+        return self.check(task.target) or refusal
 
 
 class _Connection:
@@ -121,9 +134,7 @@ class _Connection:
         if response.status_code not in _OK:
             return self._without_secrets(refusal_of(response), response)
         document = _json(response)
-        if document is None:
-            return Refusal(RefusalKind.UNAVAILABLE, "Airflow's answer is not a JSON object: is the URL right?")
-        return document
+        return _NOT_AIRFLOWS if document is None else document
 
     def _without_secrets(self, refusal: Refusal, response: requests.Response) -> Refusal:
         """Return a refusal whose words, which are shown and kept, repeat nothing that we signed in with."""
@@ -143,7 +154,10 @@ def new_session() -> requests.Session:
 
 
 def refusal_of(response: requests.Response) -> Refusal:
-    """Sort a response that is no success: one table for all of Airflow's status codes."""
+    """Sort a response that is no success: one table for all of Airflow's status codes.
+
+    Airflow says why in a JSON object with `detail`. https://fastapi.tiangolo.com/tutorial/handling-errors/
+    """
     status = response.status_code
     detail = _detail(response)
     asked = policy.retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
@@ -153,14 +167,29 @@ def refusal_of(response: requests.Response) -> Refusal:
     if status == _UNAVAILABLE and asked is not None:
         return Refusal(RefusalKind.THROTTLED, said, asked)
     if status in _REDIRECTS:
-        return Refusal(RefusalKind.INVALID, f"{said}, a redirect: the target's URL is not Airflow's own")
+        return Refusal(RefusalKind.UNAVAILABLE, f"{said}, a redirect: the target's URL is not Airflow's own", asked)
     kind = _KINDS.get(status, RefusalKind.UNAVAILABLE if status >= _SERVER_ERROR else RefusalKind.INVALID)
+    if kind in _ABOUT_ONE_TASK and not _object(_json(response)).get("detail"):
+        return Refusal(RefusalKind.UNAVAILABLE, f"{said}, not in Airflow's words: is the URL right?", asked)
     return Refusal(kind, said, asked)
+
+
+def _of_target(refusal: Refusal) -> Refusal:
+    """Return a refused listing: that there is none is no answer about a task, it is not the API that was called."""
+    if refusal.kind is not RefusalKind.NOT_FOUND:
+        return refusal
+    return replace(refusal, kind=RefusalKind.UNAVAILABLE, detail=f"{refusal.detail}: is the URL right?")
 
 
 def _path(task: TaskRef) -> str:
     dag, run, name = (quote(part, safe="") for part in (task.dag_id, task.run_id, task.task_id))
     return f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances/{name}/{task.map_index}"
+
+
+def _read(instance: Mapping[str, Any], answer: Answer | None) -> TaskView | Refusal:
+    """Return what a task instance shows; without an id and a try it is none, and proves nothing."""
+    is_one = isinstance(instance.get("id"), str) and isinstance(instance.get("try_number"), int)
+    return _view(instance, answer) if is_one else _NOT_AIRFLOWS
 
 
 def _view(instance: Mapping[str, Any], answer: Answer | None) -> TaskView:

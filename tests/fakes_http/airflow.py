@@ -45,7 +45,8 @@ class Trouble:
     """What happens to the next `times` requests with this method and this text in the decoded path.
 
     `meanwhile` is done first. Then the request takes effect, if `applied`, and is answered by `status` (or as usual,
-    without one), or the connection is cut; not before `until` is set, if there is one.
+    without one), or the connection is cut; not before `until` is set, if there is one. A body in bytes is a page, as a
+    proxy has it.
     """
 
     method: str
@@ -275,6 +276,8 @@ class FakeAirflow:
 
 
 def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> web.Response:
+    if isinstance(body, bytes):
+        return web.Response(status=status, body=body, content_type="text/html", headers=headers)
     return web.json_response(body, status=status, headers=headers)
 
 

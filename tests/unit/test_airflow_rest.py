@@ -36,6 +36,8 @@ ANSWERED = {
     "chosen_options": ["Succeeded"],
     "response_received": True,
 }
+NOBODY_WAITS: dict[str, Any] = {"hitl_details": [], "total_entries": 0}
+CHECK = f"GET {URL}/api/v2/dags/~/dagRuns/~/hitlDetails?limit=1"
 NO_ANSWER = {"detail": "Human-in-the-loop detail does not exist for Task Instance with id ti-1"}
 BEARER = Target("prod", URL, "bearer", token=Secret("canary-token"))
 BASIC = Target("prod", URL, "basic", username="bridge", password=Secret("canary-password"))
@@ -125,18 +127,70 @@ def test_a_task_that_never_parked(wire: Make) -> None:
 
 
 def test_a_task_that_is_not_there(wire: Make) -> None:
-    """S10: a task that Airflow does not know is told as such."""
-    view = wire((404, NO_ANSWER), (404, {"detail": "not found"})).read()
-    assert Refusal(RefusalKind.NOT_FOUND, "Airflow answered 404: not found") == view
+    """S10: a task that Airflow does not know is told as such, once Airflow has shown that it answers otherwise."""
+    one = wire((404, NO_ANSWER), (404, {"detail": "not found"}), (200, NOBODY_WAITS))
+    assert Refusal(RefusalKind.NOT_FOUND, "Airflow answered 404: not found") == one.read()
+    assert [f"GET {PATH}/hitlDetails", f"GET {PATH}", CHECK] == one.transport.calls()
+
+
+def test_an_answer_to_a_task_that_is_not_there(wire: Make) -> None:
+    """S10: that a task to be answered is not known is believed likewise: once Airflow answers otherwise."""
+    one = wire((404, NO_ANSWER), (200, NOBODY_WAITS))
+    assert Refusal(RefusalKind.NOT_FOUND, f"Airflow answered 404: {NO_ANSWER['detail']}") == one.resume()
+    assert [f"PATCH {PATH}/hitlDetails", CHECK] == one.transport.calls()
+
+
+@pytest.mark.parametrize(
+    ("check", "kind"),
+    [
+        ((404, {"detail": "Not Found"}), RefusalKind.UNAVAILABLE),
+        ((200, {"status": "ok"}), RefusalKind.UNAVAILABLE),
+        ((200, b"<html>"), RefusalKind.UNAVAILABLE),
+        ((502, b""), RefusalKind.UNAVAILABLE),
+        ((403, {"detail": "Forbidden"}), RefusalKind.FORBIDDEN),
+        ((429, {}), RefusalKind.THROTTLED),
+        (requests.ConnectTimeout(), RefusalKind.UNREACHABLE),
+    ],
+)
+def test_a_task_that_nobody_else_knows_either(wire: Make, check: Reply, kind: RefusalKind) -> None:
+    """S10: where the target itself does not answer, a 404 says nothing of the task: it is the target's trouble."""
+    refusal = wire((404, NO_ANSWER), (404, {"detail": "not found"}), check).read()
+    assert isinstance(refusal, Refusal)
+    assert kind is refusal.kind
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 409, 410, 422])
+@pytest.mark.parametrize("body", [b"<html>", b"", b"[]", {}, {"error": "API route not found"}, {"detail": ""}])
+def test_a_refusal_in_other_words(wire: Make, status: int, body: object) -> None:
+    """S07, S10: a refusal that is not in Airflow's words is a proxy's: it says nothing about the task."""
+    for refusal in (wire((status, body)).read(), wire((status, body)).resume()):
+        assert isinstance(refusal, Refusal)
+        assert (RefusalKind.UNAVAILABLE, True) == (refusal.kind, "not in Airflow's words" in refusal.detail)
 
 
 @pytest.mark.parametrize(
     "instance",
-    [{}, None, [], {"state": 1, "try_number": "x", "id": 5, "end_date": 7}, {"end_date": "soon"}],
+    [
+        {},
+        None,
+        [],
+        {"state": 1, "try_number": "x", "id": 5, "end_date": 7},
+        {"id": "ti-1", "state": "running"},
+        {"try_number": 1, "state": "running"},
+    ],
 )
-def test_an_odd_task_instance(wire: Make, instance: object) -> None:
+def test_no_task_instance(wire: Make, instance: object) -> None:
+    """S07, S14: an answer without a task instance in it proves nothing, least of all that the try is another one."""
+    for replies in ([(200, {**PARKED, "task_instance": instance})], [(404, NO_ANSWER), (200, instance)]):
+        view = wire(*replies).read()
+        assert isinstance(view, Refusal)
+        assert RefusalKind.UNAVAILABLE is view.kind
+
+
+@pytest.mark.parametrize("changes", [{"state": 1, "end_date": 7}, {"state": None, "end_date": "soon"}])
+def test_an_odd_task_instance(wire: Make, changes: dict[str, Any]) -> None:
     """What Airflow leaves out, or writes in another type, is unknown, never a crash and never a match."""
-    assert TaskView(None, 0, None) == wire((200, {**PARKED, "task_instance": instance})).read()
+    assert TaskView(None, 1, "ti-1") == wire((200, {**PARKED, "task_instance": {**INSTANCE, **changes}})).read()
 
 
 # --- answering --------------------------------------------------------------------------------------------------------
@@ -205,14 +259,15 @@ def test_names_in_paths(wire: Make, name: str, encoded: str) -> None:
         (502, RefusalKind.UNAVAILABLE),
         (503, RefusalKind.UNAVAILABLE),
         (504, RefusalKind.UNAVAILABLE),
-        (301, RefusalKind.INVALID),
-        (302, RefusalKind.INVALID),
-        (307, RefusalKind.INVALID),
+        (301, RefusalKind.UNAVAILABLE),
+        (302, RefusalKind.UNAVAILABLE),
+        (307, RefusalKind.UNAVAILABLE),
     ],
 )
 def test_status_codes(wire: Make, status: int, kind: RefusalKind) -> None:
     """S09: each status code of Airflow is sorted into one kind of refusal."""
-    reply = wire(by=lambda request: (status, {"detail": "no"})).resume()
+    one = wire(by=lambda request: (status, {"detail": "no"}) if request.method == "PATCH" else (200, NOBODY_WAITS))
+    reply = one.resume()
     assert isinstance(reply, Refusal)
     assert (kind, True) == (reply.kind, f"Airflow answered {status}: no" in reply.detail)
 
@@ -221,7 +276,7 @@ def test_status_codes(wire: Make, status: int, kind: RefusalKind) -> None:
     ("error", "kind"),
     [
         (requests.ConnectTimeout(), RefusalKind.UNREACHABLE),
-        (requests.exceptions.SSLError(), RefusalKind.UNREACHABLE),
+        (requests.exceptions.SSLError(), RefusalKind.UNAVAILABLE),
         (requests.ReadTimeout(), RefusalKind.UNAVAILABLE),
         (requests.ConnectionError("canary"), RefusalKind.UNAVAILABLE),
         (requests.exceptions.ChunkedEncodingError(), RefusalKind.UNAVAILABLE),
@@ -396,13 +451,21 @@ def test_a_sign_in_that_fails(wire: Make, reply: Reply, kind: RefusalKind) -> No
     assert {f"POST {URL}/auth/token"} == set(one.transport.calls())
 
 
-@pytest.mark.parametrize(("reply", "kind"), [((200, {}), None), ((403, {}), RefusalKind.FORBIDDEN)])
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        ((200, NOBODY_WAITS), None),
+        ((200, {}), RefusalKind.UNAVAILABLE),
+        ((403, {}), RefusalKind.FORBIDDEN),
+        ((404, {"detail": "Not Found"}), RefusalKind.UNAVAILABLE),
+    ],
+)
 def test_checking_a_target(wire: Make, reply: Reply, kind: RefusalKind | None) -> None:
     """A target's health is one cheap call that needs the sign-in."""
     one = wire(reply)
     refusal = one.airflow.check("prod")
     assert kind is (refusal.kind if refusal is not None else None)
-    assert [f"GET {URL}/api/v2/dags/~/dagRuns/~/hitlDetails?limit=1"] == one.transport.calls()
+    assert [CHECK] == one.transport.calls()
 
 
 def test_listing_parked_tasks(wire: Make) -> None:
@@ -431,3 +494,10 @@ def test_a_refused_listing(wire: Make) -> None:
     refused = wire((429, {"detail": "slow down"})).airflow.parked("prod", page=0)
     assert isinstance(refused, Refusal)
     assert RefusalKind.THROTTLED is refused.kind
+
+
+def test_a_listing_that_is_not_there(wire: Make) -> None:
+    """S07: a target without the list of waiting tasks is not Airflow: that is the target's trouble."""
+    refused = wire((404, {"detail": "Not Found"})).airflow.parked("prod", page=0)
+    assert isinstance(refused, Refusal)
+    assert RefusalKind.UNAVAILABLE is refused.kind

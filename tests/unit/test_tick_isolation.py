@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -18,6 +21,7 @@ from tests.fakes.bench import Bench
 from tests.fakes.clock import ScriptedRandom
 from tests.fakes.samples import FACTORY, a_task
 
+LONG = timedelta(minutes=1)
 QUICK, SLOW = a_task(target="dev", task_instance_id="ti-quick"), a_task(target="prod", task_instance_id="ti-slow")
 
 
@@ -63,3 +67,123 @@ def test_a_slow_target_does_not_keep_the_timer_from_the_others(monkeypatch: pyte
     answer.set()
     ticking.join()
     assert (WaitState.DELIVERED, WaitState.DUE) == (quick, slow)
+
+
+def many(bench: Bench, count: int) -> list[RunKey]:
+    """Have that many parked tasks of the slow target wait for as many runs."""
+    keys = [RunKey(FACTORY, f"run-of-{index}") for index in range(count)]
+    for index, key in enumerate(keys):
+        task = a_task(map_index=index, task_instance_id=f"ti-{index}")
+        bench.adf.begin(key)
+        bench.airflow.run(task)
+        bench.register(task, key)
+        bench.airflow.park(task)
+    bench.clock.advance(timedelta(minutes=1))
+    return keys
+
+
+def an_app(bench: Bench) -> App:
+    """An instance with threads enough to do several things at once."""
+    world = World(bench.clock, ScriptedRandom(), bench.store, bench.adf, bench.airflow)
+    return App(bench.config, world, Executor(world), Log(), threads=8)
+
+
+def eventually(fact: Callable[[], bool]) -> bool:
+    """Whether something has come true within five seconds."""
+    deadline = time.monotonic() + 5
+    while not fact() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return fact()
+
+
+def hold_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> tuple[Counter[str], threading.Event]:
+    """Have the slow target answer no read of a task before it is let; return the reads by target, and what lets it."""
+    reads: Counter[str] = Counter()
+    answer = threading.Event()
+    read = bench.airflow.read_task
+
+    def read_task(task: TaskRef) -> TaskView | Refusal:
+        reads[task.target] += 1
+        if task.target == "prod":
+            answer.wait(20)
+        return read(task)
+
+    monkeypatch.setattr(bench.airflow, "read_task", read_task)
+    return reads, answer
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["due", "found-by-the-sweep"])
+def test_a_tick_ends_in_time(monkeypatch: pytest.MonkeyPatch, lost: bool) -> None:
+    """S42: once a tick's time is up it begins no attempt for what is due, nor for what its own sweep has found."""
+    monkeypatch.setattr(app_module, "TICK_LOOK", timedelta(seconds=0.01))
+    monkeypatch.setattr(app_module, "TICK_BUDGET", timedelta(seconds=0.3))
+    bench = Bench(BRIDGE_INLINE_SECONDS="0")
+    keys = many(bench, 40)
+    for key in keys:
+        bench.adf.end(key, RunStatus.SUCCEEDED)
+        if not lost:
+            bench.event(key=key)
+    reads, answer = hold_back(bench, monkeypatch)
+    app = an_app(bench)
+    ticking = threading.Thread(target=app.tick)
+    ticking.start()
+    assert eventually(lambda: reads["prod"] == app_module.IN_FLIGHT_PER_TARGET)
+    time.sleep(0.5)
+    answer.set()
+    ticking.join()
+    told = app_module.IN_FLIGHT_PER_TARGET
+    assert (told, 2 * told) == (len(bench.airflow.resumed), reads["prod"])
+    app.tick()
+    assert {1: 40} == Counter(bench.airflow.resumed.values())
+
+
+def test_what_a_sweep_finds_does_not_wait_for_the_next_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S42: a tick looks at the targets again when its sweep has made something due after they were looked at."""
+    monkeypatch.setattr(app_module, "TICK_LOOK", timedelta(seconds=0.01))
+    monkeypatch.setattr(app_module, "TICK_REACH", LONG)
+    bench = Bench()
+    (key,) = many(bench, 1)
+    bench.adf.end(key, RunStatus.SUCCEEDED)
+    looked: Counter[str] = Counter()
+    query, due = bench.adf.query_runs, bench.store.due
+
+    def query_runs(*args: Any, **named: Any) -> Any:
+        assert eventually(lambda: looked["prod"] == 2)  # what is due, and what is about to be
+        return query(*args, **named)
+
+    def count(target: str, **named: Any) -> Any:
+        looked[target] += 1
+        return due(target, **named)
+
+    monkeypatch.setattr(bench.adf, "query_runs", query_runs)
+    monkeypatch.setattr(bench.store, "due", count)
+    an_app(bench).tick()
+    assert {"ti-0": 1} == bench.airflow.resumed
+
+
+def test_a_sweep_that_takes_longer_than_a_tick_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S42: while a sweep takes longer than a tick may, what comes due meanwhile is delivered by that tick still."""
+    monkeypatch.setattr(app_module, "TICK_LOOK", timedelta(seconds=0.01))
+    monkeypatch.setattr(app_module, "TICK_REACH", timedelta(0))
+    monkeypatch.setattr(app_module, "TICK_BUDGET", timedelta(seconds=0.05))
+    bench = Bench(BRIDGE_INLINE_SECONDS="0")
+    (key,) = many(bench, 1)
+    asked, answer = threading.Event(), threading.Event()
+    query = bench.adf.query_runs
+
+    def query_runs(*args: Any, **named: Any) -> Any:
+        asked.set()
+        assert answer.wait(20)
+        return query(*args, **named)
+
+    monkeypatch.setattr(bench.adf, "query_runs", query_runs)
+    ticking = threading.Thread(target=an_app(bench).tick)
+    ticking.start()
+    assert asked.wait(20)
+    time.sleep(0.2)
+    bench.adf.end(key, RunStatus.SUCCEEDED)
+    bench.event(key=key)
+    delivered = eventually(lambda: bench.airflow.resumed == {"ti-0": 1})
+    answer.set()
+    ticking.join()
+    assert delivered
