@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from bridge.cli.comparison import essence
 from bridge.cli.wrapper import is_ours
 from bridge.config import Secret
 from bridge.model import FactoryId
@@ -20,7 +21,6 @@ _OPTIONS: Final[dict[str, Any]] = {
     "read_timeout": 60,
 }
 _OF_ONE_PIPELINE: Final = (400, 404, 409, 412, 413)
-_ADDED: Final = ("lastPublishTime",)  # by Data Factory itself
 _WORDS_SHOWN: Final = 500
 
 
@@ -59,7 +59,7 @@ class Deployment:
                     "it is left alone. Rename or delete it",
                     final=False,
                 )
-            if standing is not None and _comparable(standing) == _comparable(properties):
+            if standing is not None and _essence(standing) == _essence(properties):
                 return "unchanged"
             self._client.pipelines.create_or_update(
                 resource_group_name=self._factory.resource_group,
@@ -105,18 +105,8 @@ def _client(subscription_id: str, endpoint: str, token: Secret) -> DataFactoryMa
     )
 
 
-def _comparable(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what tells two versions apart: Data Factory adds a field, and empty ones that were not given."""
-    kept = {name: value for name, value in properties.items() if name not in _ADDED}
-    parameters = kept.pop("parameters", None)
-    return {"parameters": parameters, **_without_empty(kept)}
-
-
-def _without_empty(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    if isinstance(value, Mapping):
-        inner = {name: _without_empty(one) for name, one in value.items()}
-        return {name: one for name, one in inner.items() if one not in (None, [], {})}
-    return [_without_empty(one) for one in value] if isinstance(value, list) else value
+def _essence(properties: Mapping[str, Any]) -> str:
+    return essence({"properties": properties})
 
 
 def _refusal(error: HttpResponseError) -> str:

@@ -1,7 +1,8 @@
 """What Data Factory allows a pipeline to be: checked before it is asked, and told all at once. Pure.
 
-Names: https://learn.microsoft.com/azure/data-factory/concepts-pipelines-activities#pipeline-json
-and https://learn.microsoft.com/azure/data-factory/naming-rules
+Names: https://learn.microsoft.com/azure/data-factory/naming-rules
+Their length: 260 in https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules#microsoftdatafactory
+and in the REST API, 140 in https://learn.microsoft.com/azure/data-factory/concepts-pipelines-activities#pipeline-json
 Numbers: https://learn.microsoft.com/azure/azure-resource-manager/management/azure-subscription-service-limits#azure-data-factory-limits
 """
 
@@ -17,10 +18,12 @@ from bridge.cli.pipelines import Object, Pipeline
 from bridge.cli.wrapper import SECURE
 from bridge.policy import CORRELATION, WRAPPER_SUFFIX, wrapper_of
 
-_NAME_CHARACTERS: Final = 140
+_NAME_CHARACTERS: Final = 260
+_SURE_NAME_CHARACTERS: Final = 140
 _FORBIDDEN: Final = "<>*#.%&:\\+?/"
 _PARAMETERS: Final = 50
-_TYPES: Final = ("string", "int", "float", "bool", "array", "object", SECURE)
+_COMPOUND: Final = ("array", "object")
+_TYPES: Final = ("string", "int", "float", "bool", *_COMPOUND, SECURE)
 _EXPRESSION_CHARACTERS: Final = 8_192
 _PIPELINE_BYTES: Final = 200 * 1024
 
@@ -36,12 +39,35 @@ def problems_in(wrapper: Object) -> list[str]:
 
 
 def warnings_of(pipeline: Pipeline) -> list[str]:
-    """Return what works, and is better done otherwise."""
-    return [
-        f"the secureString parameter {name!r} has a default: it stands readable in this pipeline, and in its wrapper"
-        for name, given in pipeline.parameters.items()
-        if str(given["type"]).lower() == SECURE and given.get("defaultValue") not in (None, "")
-    ]
+    """Return what works, and is better done otherwise, or may not work."""
+    return [*_secrets(pipeline.parameters), *_compounds(pipeline.parameters), *_long_name(pipeline.name)]
+
+
+def _secrets(parameters: Object) -> Iterator[str]:
+    for name, given in parameters.items():
+        if str(given["type"]).lower() == SECURE and given.get("defaultValue") not in (None, ""):
+            yield (
+                f"the secureString parameter {name!r} has a default: it stands readable in this pipeline, "
+                "and in its wrapper"
+            )
+
+
+def _compounds(parameters: Object) -> Iterator[str]:
+    """Issues 274, 529 and 682 of Azure/Azure-DataFactory: docs/unverified.md."""
+    found = [repr(name) for name, given in parameters.items() if str(given["type"]).lower() in _COMPOUND]
+    if found:
+        yield (
+            f"{', '.join(found)} may arrive in the pipeline as text: some report that Data Factory passes lists and "
+            "objects on like that. Try it out, or start this pipeline with `wrapped: never`"
+        )
+
+
+def _long_name(name: str) -> Iterator[str]:
+    if _characters(wrapper_of(name)) > _SURE_NAME_CHARACTERS:
+        yield (
+            f"its wrapper's name is longer than {_SURE_NAME_CHARACTERS} characters: Data Factory's pages disagree "
+            f"on whether it takes more ({_NAME_CHARACTERS})"
+        )
 
 
 def _name(name: str) -> Iterator[str]:

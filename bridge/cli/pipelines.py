@@ -17,6 +17,7 @@ from typing import Any, Final, Never
 Json = Any  # what json.loads returns: no type of it says more
 Object = Mapping[str, Json]
 
+_OF_PIPELINES: Final = ("name", "properties", "resources")
 _ARM_TYPE: Final = "microsoft.datafactory/factories/pipelines"
 _ARM_NAME: Final = re.compile(r"\[concat\(\s*(?:parameters|variables)\('[^']+'\)\s*,\s*'/((?:[^']|'')+)'\s*\)\]")
 _PLAIN_NAME: Final = re.compile(r"[^/\[\]]+/([^/]+)")
@@ -38,18 +39,17 @@ class Pipeline:
         """The declared parameters, by name, in their order."""
         return self.properties.get("parameters") or {}
 
-    @property
-    def annotations(self) -> list[Json]:
-        """The pipeline's labels."""
-        found = self.properties.get("annotations")
-        return found if isinstance(found, list) else []
-
 
 def read(content: bytes) -> list[Pipeline | UnreadableError]:
-    """Return a file's pipelines, each or the reason why it cannot be used; raise UnreadableError for the whole file."""
+    """Return a file's pipelines, each or the reason why it cannot be used; raise UnreadableError for the whole file.
+
+    The values for a template's parameters, which stand next to it where Data Factory publishes it, are no pipeline.
+    """
     document = _load(content)
     if not isinstance(document, dict):
         raise UnreadableError("holds no JSON object, so no pipeline")
+    if isinstance(document.get("parameters"), dict) and document.keys().isdisjoint(_OF_PIPELINES):
+        return []
     if "resources" in document and "properties" not in document:
         return list(_of_template(document["resources"]))
     return [_pipeline(document.get("name"), document.get("properties"))]
@@ -121,7 +121,7 @@ def _of_resource(resource: Object) -> Pipeline | UnreadableError:
         return UnreadableError(
             f"no pipeline's name can be read from {text!r}: expected [concat(parameters('factoryName'), '/NAME')]"
         )
-    wanted = ("parameters", "folder", "annotations")  # the activities stay with the pipeline: only these are copied
+    wanted = ("parameters", "folder")  # a wrapper has copies of these only
     properties = resource.get("properties")
     if not isinstance(properties, dict):
         return _pipeline(name, properties)

@@ -30,6 +30,7 @@ REASONS: Final = {
     WaitState.EXPIRED: "it is offered to Airflow no longer",
     WaitState.WITHDRAWN: "nobody waits",
 }
+_WORDS_SHOWN: Final = 300
 UNREADABLE: Final = "This answer cannot be told as a story: is the bridge of another version?"
 
 
@@ -65,7 +66,31 @@ def _header(answer: Document) -> Iterator[str]:
     yield plain(f"state     {wait['state']}: {meaning}")
     if completed is not None:
         yield plain(f"outcome   {completed['status']}" + (f": {completed['message']}" if completed["message"] else ""))
+    failed = (completed or run or {}).get("failed_activity")
+    if failed is not None:
+        yield from _cause(failed)
     yield f"deadline  {_clock(_time(wait['deadline']))}"
+
+
+def _cause(failed: Document) -> Iterator[str]:
+    """Tell what made the run fail. A bridge of an earlier version tells less of it."""
+    yield plain(f"cause     {_failure(failed)}")
+    if failed.get("path"):
+        yield plain(f"          in run {failed['run_id']} of {failed['pipeline'] or 'a pipeline'}, {_way(failed)}")
+    for other in failed.get("others", ()):
+        yield plain(f"also      {_failure(other)}" + (f" ({_way(other)})" if other["path"] else ""))
+
+
+def _failure(failed: Document) -> str:
+    kind = f" ({failed['type']})" if failed["type"] else ""
+    code = f" with error {failed['error_code']}" if failed["error_code"] else ""
+    words = str(failed["message"] or "")
+    said = words if len(words) <= _WORDS_SHOWN else words[:_WORDS_SHOWN] + "…"
+    return f"activity '{failed['name']}'{kind} failed{code}" + (f": {said}" if said else "")
+
+
+def _way(failed: Document) -> str:
+    return "by way of " + " > ".join(f"'{name}'" for name in failed["path"])
 
 
 def _timeline(wait: Document) -> Iterator[str]:

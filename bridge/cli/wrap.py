@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Never
-from urllib.parse import urlsplit
 
 from bridge import config
-from bridge.cli import wrapping
+from bridge.cli import topic_endpoint, wrapping
 from bridge.cli.deployment import Deployment, NotDeployedError
 from bridge.cli.story import plain
 from bridge.cli.wrapper import text_of
@@ -25,12 +23,10 @@ from bridge.policy import WRAPPER_SUFFIX, wrapper_of
 
 DONE: Final = 0
 NOT_ALL_DONE: Final = 1
-_HOST: Final = re.compile(r"[A-Za-z0-9._:\[\]-]+")
-_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/api/events")
 
 _EPILOG: Final = """\
 examples:
-  %(prog)s pipeline/orders.json --topic https://T.REGION-1.eventgrid.azure.net/api/events
+  %(prog)s pipeline/orders.json --topic URL
       show the wrapper of one pipeline
   %(prog)s . --topic URL --factory ARM_ID --out pipeline
       write the wrappers of a Git repository's pipelines next to them
@@ -65,7 +61,7 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse's own type is priv
         "--topic",
         metavar="URL",
         required=True,
-        type=_topic,
+        type=topic_endpoint.parse,
         help="the Event Grid topic's endpoint: https://…/api/events",
     )
     parser.add_argument(
@@ -87,8 +83,14 @@ def _run(misuse: Callable[[str], Never], given: argparse.Namespace, environment:
         misuse("a folder's wrappers need a place: --out DIR, or --deploy")
     deployment = _deployment(misuse, given.factory, environment) if given.deploy else None
     complaints = Complaints()
+    if not topic_endpoint.is_expected(given.topic):
+        complaints.warning(
+            "--topic",
+            f"{topic_endpoint.host_of(given.topic)} is none of Event Grid's hosts (….eventgrid.azure.net, .us, .cn): "
+            "whatever is there would get the factory's tokens",
+        )
     inputs = wrapping.read(given.source, complaints)
-    wrappers = wrapping.wrap(inputs, complaints, topic=given.topic, factory=given.factory)
+    wrappers = wrapping.wrap(inputs, complaints, topic=given.topic, factory=given.factory, advise=not given.check)
     if given.out is not None:
         alone = given.source.is_file() and len(inputs.sources) + len(inputs.left_out) <= 1
         expected = (
@@ -126,14 +128,17 @@ def _to_folder(
         name, text = wrapper["name"], text_of(wrapper)
         if check:
             if (difference := folder.difference(name, text)) is not None:
-                complaints.error(source, difference)
+                tell = complaints.warning if difference.layout_only else complaints.error
+                tell(source, difference.text)
             continue
         try:
             print(f"{folder.write(name, text):<9}  {plain(name)}")
         except NotWrittenError as trouble:
             complaints.error(source, trouble)
+    tell = complaints.error if check else complaints.warning
+    for path, name in folder.twins([wrapper["name"] for _, wrapper in wrappers]):
+        tell(path, f"for Data Factory this is the same pipeline as {plain(name)}: delete the file")
     for path in folder.orphans(expected) if expected is not None else ():
-        tell = complaints.error if check else complaints.warning
         tell(path, "the pipeline of this wrapper is gone: delete the file")
 
 
@@ -165,24 +170,6 @@ def _source(text: str) -> Path:
     if not path.exists():
         raise argparse.ArgumentTypeError("there is no such file or folder")
     return path
-
-
-def _topic(text: str) -> str:
-    """Return a topic's endpoint. Everybody who can read the wrapper sees it, so no key may stand in it."""
-    try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise argparse.ArgumentTypeError("this is no URL") from None
-    if parts.scheme not in ("https", "http") or not host:
-        raise argparse.ArgumentTypeError("has to be a URL such as https://T.REGION-1.eventgrid.azure.net/api/events")
-    if parts.username or parts.password or parts.query or parts.fragment or not _HOST.fullmatch(parts.netloc):
-        raise argparse.ArgumentTypeError("has to be a plain URL: no user, password, key, query or fragment")
-    if parts.scheme == "http" and not config.is_loopback(text):
-        raise argparse.ArgumentTypeError("has to be https: http is for this machine only")
-    if not _PATH.fullmatch(parts.path):
-        raise argparse.ArgumentTypeError("has to end in /api/events: the endpoint of a custom topic")
-    return f"{parts.scheme}://{parts.netloc}{parts.path}"
 
 
 def _factory(text: str) -> FactoryId:

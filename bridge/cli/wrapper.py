@@ -16,13 +16,13 @@ from itertools import groupby
 from typing import Any, Final
 
 from bridge.cli.pipelines import Object, Pipeline
+from bridge.cli.topic_endpoint import audience
 from bridge.policy import CORRELATION, WRAPPER_LABEL, wrapper_of
 
 SECURE: Final = "securestring"
 
 _RUN, _SUCCEEDED, _LOST, _FAILED, _FAIL = "Run", "Notify succeeded", "Note a lost notice", "Notify failed", "Fail"
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_AUDIENCE: Final = "https://eventgrid.azure.net"
 
 
 class _Code(str):
@@ -112,7 +112,7 @@ def _notice(name: str, status: str, pipeline: str, *, topic: str, factory: str |
             "headers": {"Content-Type": "application/cloudevents+json; charset=utf-8"},
             "url": f"{topic}?api-version=2018-01-01",
             "body": _expression(_event(status, pipeline, factory)),
-            "authentication": {"type": "MSI", "resource": _AUDIENCE},
+            "authentication": {"type": "MSI", "resource": audience(topic)},
             "turnOffAsync": True,  # a topic answers 200; an endpoint that answered 202 would be polled
         },
     }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Never
 
+from bridge.cli.comparison import essence
 from bridge.cli.story import plain
 from bridge.cli.wrapper import is_ours
-from bridge.policy import WRAPPER_SUFFIX
+from bridge.policy import is_wrapper
 
 _DIFF_LINES: Final = 20
 _LINE_CHARACTERS: Final = 160
@@ -18,6 +20,14 @@ _LINE_CHARACTERS: Final = 160
 
 class NotWrittenError(Exception):
     """A wrapper cannot stand in its place; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How a file differs from what it has to be, in lines; `layout_only` if it says the same."""
+
+    text: str
+    layout_only: bool = False
 
 
 class WrapperFolder:
@@ -32,7 +42,7 @@ class WrapperFolder:
             standing = self._standing(name)
             if standing == text:
                 return "unchanged"
-            if standing is not None and not _is_wrapper(standing):
+            if standing is not None and not is_ours(_document(standing).get("properties")):
                 raise NotWrittenError(
                     f"{self._file(name)} was not generated here (no label adf-bridge): it is left alone. "
                     "Rename that pipeline, or delete the file"
@@ -43,57 +53,91 @@ class WrapperFolder:
             raise NotWrittenError(f"{self._file(name)} cannot be written ({error.strerror})") from None
         return "created" if standing is None else "updated"
 
-    def difference(self, name: str, text: str) -> str | None:
-        """Return how a wrapper's file differs from what it has to be, in lines; None if it does not."""
+    def difference(self, name: str, text: str) -> Difference | None:
+        """Return how a wrapper's file differs from what it has to be; None if it does not."""
         try:
             standing = self._standing(name)
         except OSError as error:
-            return f"{self._file(name)} cannot be read ({error.strerror})"
+            return Difference(f"{self._file(name)} cannot be read ({error.strerror})")
         if standing == text:
             return None
         if standing is None:
-            return f"{self._file(name)} is missing"
-        return "\n".join([f"{self._file(name)} differs", *_diff(standing, text)])
+            return Difference(f"{self._file(name)} is missing")
+        found, wanted = _essence(standing), _essence(text)
+        if found == wanted:
+            return Difference(f"{self._file(name)} differs in its layout only", layout_only=True)
+        return Difference("\n".join([f"{self._file(name)} differs", *_diff(found, wanted)]))
 
     def orphans(self, names: Collection[str]) -> list[Path]:
         """Return the wrappers in the folder that are none of these: their pipelines are gone."""
         wanted = {name.lower() for name in names}
-        found = sorted(self._path.glob(f"*{WRAPPER_SUFFIX}.json")) if self._path.is_dir() else []
-        return [path for path in found if path.stem.lower() not in wanted and _is_wrapper(_content(path))]
+        return [path for path in self._wrappers() if path.stem.lower() not in wanted]
+
+    def twins(self, names: Collection[str]) -> list[tuple[Path, str]]:
+        """Return the wrappers in the folder whose names differ from one of these in upper and lower case only."""
+        wanted = {name.lower(): name for name in names}
+        found = [(path, wanted[path.stem.lower()]) for path in self._wrappers() if path.stem.lower() in wanted]
+        return [(path, name) for path, name in found if path.stem != name and not _are_one(path, self._file(name))]
+
+    def _wrappers(self) -> list[Path]:
+        found = sorted(self._path.glob("*.json")) if self._path.is_dir() else []
+        return [
+            path
+            for path in found
+            if is_wrapper(path.stem.lower()) and is_ours(_document(_content(path)).get("properties"))
+        ]
 
     def _file(self, name: str) -> Path:
         return self._path / f"{name}.json"  # a name holds no slash and no dot: limits.py
 
     def _standing(self, name: str) -> str | None:
         try:
-            content = self._file(name).read_bytes().decode("utf-8", "replace")
+            return _text(self._file(name))
         except FileNotFoundError:
             return None
-        return content.replace("\r\n", "\n")  # Git may have checked it out so
+
+
+def _are_one(path: Path, other: Path) -> bool:
+    """Whether two paths lead to the same file, as they do where case means nothing to the file system."""
+    return other.exists() and path.samefile(other)
 
 
 def _content(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8", "replace")
+        return _text(path)
     except OSError:
         return ""
 
 
-def _is_wrapper(text: str) -> bool:
+def _text(path: Path) -> str:
+    """Return a file's content, without what editors and Git may have done to its beginning and its line ends."""
+    return path.read_bytes().decode("utf-8-sig", "replace").replace("\r\n", "\n")
+
+
+def _document(text: str) -> dict[str, Any]:
+    """Return the JSON object that a text is; an empty one if it is none."""
     try:
-        document = json.loads(text)
+        document = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        return False
-    return isinstance(document, dict) and is_ours(document.get("properties"))
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
-def _diff(standing: str, text: str) -> Iterator[str]:
+def _no_constant(name: str) -> Never:
+    raise ValueError(name)
+
+
+def _essence(text: str) -> str:
+    """Return what a file says; of one that is no pipeline, the text itself."""
+    document = _document(text)
+    return essence(document) if isinstance(document.get("properties"), dict) else text
+
+
+def _diff(found: str, wanted: str) -> Iterator[str]:
     lines = list(
-        difflib.unified_diff(standing.splitlines(), text.splitlines(), "as it is", "as it has to be", "", "", 1, "")
+        difflib.unified_diff(found.splitlines(), wanted.splitlines(), "as it is", "as it has to be", "", "", 1, "")
     )
     for line in lines[:_DIFF_LINES]:
         yield f"  {plain(line[:_LINE_CHARACTERS])}{'…' if len(line) > _LINE_CHARACTERS else ''}"
     if len(lines) > _DIFF_LINES:
         yield f"  … {len(lines) - _DIFF_LINES} more lines"
-    if not lines:
-        yield "  only in the end of its last line"

@@ -83,9 +83,9 @@ def _files(source: Path) -> list[Path]:
 
 
 def wrap(
-    inputs: Inputs, complaints: Complaints, *, topic: str, factory: FactoryId | None
+    inputs: Inputs, complaints: Complaints, *, topic: str, factory: FactoryId | None, advise: bool
 ) -> list[tuple[Source, dict[str, Any]]]:
-    """Return the wrappers of the pipelines that can have one."""
+    """Return the wrappers of the pipelines that can have one; `advise` tells what may be done better, too."""
     foreign = {one.pipeline.name.lower() for one in inputs.left_out if not is_ours(one.pipeline.properties)}
     for one in inputs.left_out:
         if one.pipeline.name.lower() in foreign:
@@ -103,7 +103,7 @@ def wrap(
             problems = limits.problems_in(wrapper)
             if not problems:
                 wrappers.append((source, wrapper))
-                for warning in limits.warnings_of(pipeline):
+                for warning in limits.warnings_of(pipeline) if advise else ():
                     complaints.warning(source, plain(warning))
         for problem in problems:
             complaints.error(source, plain(problem))

@@ -61,9 +61,9 @@ def written(folder: Path) -> dict[str, bytes]:
 def test_one_pipeline_is_shown(folder: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     """One pipeline's wrapper goes to standard output, as the very bytes that its file would have."""
     assert 0 == wrap(folder / "umsaetze.json")
-    out, err = capsysbinary.readouterr()
+    out = capsysbinary.readouterr().out
     assert 0 == wrap(folder / "umsaetze.json", "--out", str(folder / "out"))
-    assert ([out], b"") == (list(written(folder / "out").values()), err)
+    assert [out] == list(written(folder / "out").values())
     assert "Umsätze laden – täglich (EU), 日次__notified" == json.loads(out)["name"]
 
 
@@ -145,6 +145,29 @@ def test_a_warning_is_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str
         err.startswith(f"warning: {path}: keys: the secureString parameter 'key'"),
         "canary" in err,
     )
+
+
+def test_lists_are_warned_of_where_they_are_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A list among the parameters is told when the wrapper is made, with the exit code of success, not in CI."""
+    path, out = put(tmp_path, "keys", parameters={"regions": {"type": "array"}}), str(tmp_path / "out")
+    assert 0 == wrap(path, "--out", out)
+    first = capsys.readouterr().err
+    assert 0 == wrap(path, "--out", out, "--check")
+    assert (True, "") == (first.startswith(f"warning: {path}: keys: 'regions'"), capsys.readouterr().err)
+
+
+def test_a_publish_branch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder as Data Factory publishes it, template and values, is wrapped, and passes a check while it is right."""
+    branch, out = tmp_path / "adf_publish", tmp_path / "out"
+    branch.mkdir()
+    shutil.copy(EXPORT, branch)
+    values = branch / "ARMTemplateParametersForFactory.json"
+    values.write_text('{"$schema": "…", "parameters": {"factoryName": {"value": "adf-demo"}}}', encoding="utf-8")
+    assert 0 == wrap(branch, "--out", str(out))
+    assert f"warning: {values}: holds no pipeline" in capsys.readouterr().err.splitlines()
+    assert (3, 0) == (len(written(out)), wrap(branch, "--out", str(out), "--check"))
+    put(out, "gone__notified", annotations=["adf-bridge"])
+    assert 1 == wrap(branch, "--out", str(out), "--check")
 
 
 def test_what_somebody_else_made_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -257,8 +280,59 @@ def test_a_pipeline_is_gone(checked: tuple[Path, Path], capsys: pytest.CaptureFi
     assert 1 == check(checked)
     assert f"{orphan}: the pipeline of this wrapper is gone: delete the file\n" == capsys.readouterr().err
     assert 0 == wrap(checked[0], "--out", str(checked[1]))
-    assert f"warning: {orphan}: the pipeline of this wrapper is gone: delete the file\n" == capsys.readouterr().err
+    told = capsys.readouterr().err.splitlines()
+    assert f"warning: {orphan}: the pipeline of this wrapper is gone: delete the file" == told[-1]
+    assert all(line.startswith("warning: ") for line in told)
     assert orphan.exists()
+
+
+def test_a_name_has_changed_its_case(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrapper whose name differs in case only from one that is made is told, and fails a check."""
+    source, out = tmp_path / "in", tmp_path / "out"
+    old = put(out, "Orders__Notified", annotations=["adf-bridge"])
+    path = put(source, "orders")
+    for one in (source, path):
+        assert 0 == wrap(one, "--out", str(out))
+        warned = capsys.readouterr().err
+        assert 1 == wrap(one, "--out", str(out), "--check")
+        said = f"{old}: for Data Factory this is the same pipeline as orders__notified: delete the file\n"
+        assert (f"warning: {said}", said) == (warned, capsys.readouterr().err)
+
+
+def laid_out_anew(path: Path) -> None:
+    """Write a wrapper as an editor may: tabs, another order, no line end, and the fields that Data Factory adds."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    added: Json = {"lastPublishTime": "2026-03-01T00:00:00Z", "variables": {}}
+    anew = {"properties": {**added, **document["properties"]}, "name": document["name"]}
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(anew, indent="\t").encode())
+
+
+def test_only_the_layout_differs(checked: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrapper that says the same in another layout passes the check, with a warning."""
+    path = checked[1] / "secrets__notified.json"
+    laid_out_anew(path)
+    capsys.readouterr()
+    assert 0 == check(checked)
+    assert (
+        f"warning: {checked[0]}/secrets.json: secrets: {path} differs in its layout only\n" == capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(("kept", "now"), [("1", 1), (1, True), (False, 0), ([1], [True]), (None, "")])
+def test_a_default_of_another_kind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: object, now: object
+) -> None:
+    """A default that changed its kind alone fails the check, and only that is shown, whatever the layout."""
+    source, out = tmp_path / "in", tmp_path / "out"
+    put(source, "orders", parameters={"n": {"type": "object", "defaultValue": {"a": kept}}})
+    assert 0 == wrap(source, "--out", str(out))
+    laid_out_anew(out / "orders__notified.json")
+    put(source, "orders", parameters={"n": {"type": "object", "defaultValue": {"a": now}}})
+    capsys.readouterr()
+    assert 1 == wrap(source, "--out", str(out), "--check")
+    err = capsys.readouterr().err
+    shown = [line for line in err.splitlines() if line.startswith("  -  ")]
+    assert (True, False) == (bool(shown), "activities" in err)
 
 
 def test_one_pipeline_says_nothing_of_the_others(checked: tuple[Path, Path]) -> None:
@@ -385,6 +459,17 @@ def test_deploying_a_change(factory: DataFactory, tmp_path: Path, capsys: pytest
     assert {} == factory.state.pipelines["orders__notified"]["parameters"]["thing"]["defaultValue"]
 
 
+def test_deploying_a_default_of_another_kind(
+    factory: DataFactory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A default that changes from true to 1 is a change; one that only is written 1.0 is none."""
+    for default in (True, 1, 1.0):
+        path = put(tmp_path, "orders", parameters={"thing": {"type": "object", "defaultValue": default}})
+        assert 0 == deploy(factory, path)
+    told = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert ["created", "updated", "unchanged"] == told
+
+
 def test_what_somebody_else_deployed_stays(
     factory: DataFactory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -415,7 +500,7 @@ def test_refusals(
     out, err = capsys.readouterr()
     said = f"{EXPORT}: customer's own: Data Factory answered {status} {code}: the\\nreason\n"
     assert (True, goes_on, not goes_on) == (
-        err.startswith(said),
+        said in err,
         "created    run_copy__notified" in out,
         "nothing more was tried" in err,
     )
@@ -474,6 +559,12 @@ def test_settings_that_deploying_needs() -> None:
                 "https://ru{ns}/api/events",
                 "https://runs/@{x}/api/events",
                 "ftp://runs/api/events",
+                "https://T.REGION-1.eventgrid.azure.net/api/events",
+                "https://runs.REGION-1.eventgrid.azure.net/api/events",
+                "https://TOPIC.westeurope-1.eventgrid.azure.net/api/events",
+                "https://runs.eventgrid.azure.net/api/events",
+                "https://eventgrid.azure.us/api/events",
+                "https://.westeurope-1.eventgrid.azure.net/api/events",
             )
         ],
     ],
@@ -494,9 +585,29 @@ def test_deploying_with_wrong_settings(tmp_path: Path, capsys: pytest.CaptureFix
     assert (2, True, False) == (exited.value.code, "BRIDGE_ADF_TOKEN" in err, TOKEN in err)
 
 
-def test_topics_on_this_machine() -> None:
+def test_topics_on_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
     """A topic of the local Event Grid is taken: http, a port, a path of its own before /api/events."""
     assert 0 == wrap(REPOSITORY / "pipeline/secrets.json", topic="http://127.0.0.1:4711/runs/api/events")
+    assert "" == capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("host", "warned"),
+    [
+        ("runs.westeurope-1.eventgrid.azure.net", False),
+        ("Runs.westeurope-1.eventgrid.azure.net:443", False),
+        ("runs.usgovvirginia-1.eventgrid.azure.us", False),
+        ("runs.chinaeast2-1.eventgrid.azure.cn", False),
+        ("runs.westeurope-1.eventgrid.azur.net", True),
+        ("eventgrid.azure.net.example.com", True),
+        ("runs", True),
+    ],
+)
+def test_topics_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str], host: str, *, warned: bool) -> None:
+    """A host that is none of Event Grid's, to which a factory would send its token, is warned of."""
+    assert 0 == wrap(put(tmp_path, "orders"), topic=f"https://{host}/api/events")
+    said = f"warning: --topic: {host} is none of Event Grid's hosts"
+    assert warned is capsys.readouterr().err.startswith(said)
 
 
 def test_the_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -296,6 +296,22 @@ def test_what_stays_with_the_pipeline() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("runs.westeurope-1.eventgrid.azure.net", "https://eventgrid.azure.net"),
+        ("runs.usgovvirginia-1.eventgrid.azure.us", "https://eventgrid.azure.us"),
+        ("Runs.ChinaEast2-1.EventGrid.Azure.cn", "https://eventgrid.azure.cn"),
+        ("127.0.0.1:8080/runs", "https://eventgrid.azure.net"),
+    ],
+)
+def test_the_token_is_for_the_topics_own_cloud(host: str, expected: str) -> None:
+    """The factory asks for a token for the Event Grid of the cloud that the topic is in."""
+    found = activities(generate(a_pipeline(), topic=f"https://{host}/api/events", factory=None))
+    authentications = [one["typeProperties"].get("authentication") for one in found.values()]
+    assert [{"type": "MSI", "resource": expected}] * 2 == [one for one in authentications if one]
+
+
 def test_the_same_input_gives_the_same_bytes() -> None:
     """The generated file is the same each time, in UTF-8 with four spaces, as Data Factory's Git integration writes."""
     first, second = (text_of(wrap(one(FILES["umsaetze"]))) for _ in range(2))
@@ -378,9 +394,9 @@ def strings(count: int) -> Json:
     [
         pytest.param(a_pipeline(parameters=strings(49)), "", id="49-parameters"),
         pytest.param(a_pipeline(parameters=strings(50)), "50 parameters; 49 are allowed", id="50-parameters"),
-        pytest.param(a_pipeline("n" * 130), "", id="130-characters"),
-        pytest.param(a_pipeline("n" * 131), "would have 141 characters; 140 are allowed", id="131-characters"),
-        pytest.param(a_pipeline("n" + "𝒏" * 65), "would have 141 characters", id="two-units-each"),
+        pytest.param(a_pipeline("n" * 250), "", id="250-characters"),
+        pytest.param(a_pipeline("n" * 251), "would have 261 characters; 260 are allowed", id="251-characters"),
+        pytest.param(a_pipeline("n" + "𝒏" * 125), "would have 261 characters", id="two-units-each"),
         pytest.param(a_pipeline("1st (täglich), it's _ok_ – 日次"), "", id="allowed-signs"),
         pytest.param(a_pipeline("-orders"), "has to begin with", id="first-sign"),
         pytest.param(a_pipeline("a/b"), "holds '/', which", id="slash"),
@@ -430,6 +446,22 @@ def test_a_default_for_a_secret() -> None:
     assert [] == limits.warnings_of(a_pipeline(parameters={"key": {"type": "secureString"}, "a": {"type": "string"}}))
 
 
+@pytest.mark.parametrize(("length", "expected"), [(130, False), (131, True), (250, True)])
+def test_a_long_name(length: int, *, expected: bool) -> None:
+    """A name that one page of Data Factory's allows, and another does not, is warned of."""
+    found = limits.warnings_of(a_pipeline("n" * length))
+    assert expected is any("is longer than 140 characters" in one for one in found)
+
+
+def test_lists_and_objects() -> None:
+    """Lists and objects, of which nobody knows for sure how they arrive, are warned of at once, with the way out."""
+    parameters = {"day": {"type": "string"}, "regions": {"type": "Array"}, "options": {"type": "object"}}
+    (warning,) = limits.warnings_of(a_pipeline(parameters=parameters))
+    assert [True, True, False, True] == [
+        one in warning for one in ("'regions'", "'options'", "'day'", "`wrapped: never`")
+    ]
+
+
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
@@ -475,6 +507,18 @@ def test_the_same_pipeline_in_both_layouts() -> None:
     template = a_template(parameters={"day": {"type": "string", "defaultValue": "[[x]"}}, folder={"name": "f"})
     own = a_pipeline(parameters={"day": {"type": "string", "defaultValue": "[x]"}}, folder={"name": "f"})
     assert exact(wrap(own)) == exact(wrap(one(json.dumps(template).encode())))
+
+
+def test_what_is_not_copied_is_not_evaluated() -> None:
+    """A template may set by expressions what a wrapper has no copy of: the labels, the description, the activities."""
+    template = a_template(annotations=["[parameters('label')]"], description="[parameters('words')]")
+    assert "orders" == one(json.dumps(template).encode()).name
+
+
+def test_a_templates_parameters() -> None:
+    """The file of values that stands next to a template in a publish branch holds no pipeline, and is no error."""
+    values = {"$schema": "…", "contentVersion": "1.0.0.0", "parameters": {"factoryName": {"value": "adf-demo"}}}
+    assert [] == pipelines.read(json.dumps(values).encode())
 
 
 def test_a_template_of_language_2() -> None:
