@@ -10,15 +10,16 @@ from airflow_adf_bridge.airflow_api import AirflowException
 WHAT_TO_DO: Mapping[str, str] = {
     "unauthorized": "Set the connection's password to a function key of the bridge.",
     "adf-refused": "Data Factory turned the request down for the reason above. The run was not started.",
-    "caller-not-allowed": "Set caller_secret in the connection's extra to what the bridge asks of this target.",
+    "caller-not-allowed": "Set caller_secret, or entra_scope, in the connection's extra: the bridge asks for it.",
     "config-invalid": "The bridge is misconfigured: its /api/health lists every error.",
-    "factory-not-allowed": "Check factory_name, or have the factory added to the bridge's BRIDGE_FACTORIES.",
+    "factory-not-allowed": "Check factory_name, or have the factory added to the bridge's BRIDGE_FACTORIES, or to the "
+    "FACTORIES of this target there.",
     "idempotency-mismatch": "This try already asked for another run. Clear the task to start a new try.",
     "pipeline-not-found": "Check pipeline_name: it must be published in that factory.",
     "target-unknown": "Set target in the connection's extra to this Airflow's name on the bridge.",
     "token-mismatch": "The provider and the bridge name waits differently: bring both to the same version.",
     "unknown-outcome": "The bridge could not find out whether a run was started. Look in Data Factory's monitor "
-    "before you clear this task: a new try starts a new run.",
+    "before you clear this task: unless `on_clear` says otherwise, a new try starts a run of its own.",
     "wait-conflict": "Clear the task: a new try registers a wait of its own.",
 }
 """Advice by the bridge's stable error codes, for those that a DAG's author or an Airflow operator can act on."""
@@ -58,7 +59,7 @@ class AdfBridgeRunError(AdfBridgeError):
 
 
 class AdfBridgeRunFailed(AdfBridgeRunError):  # noqa: N818 (named like the status)
-    """The run failed. The message names the failing activity, its error and the run's page in the monitor."""
+    """The run failed. The message names the innermost failing activity, its error and the run's page in the monitor."""
 
 
 class AdfBridgeRunCancelled(AdfBridgeRunError):  # noqa: N818

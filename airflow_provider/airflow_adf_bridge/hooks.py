@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -18,14 +17,15 @@ import requests
 from airflow_adf_bridge import __version__
 from airflow_adf_bridge.airflow_api import BaseHook
 from airflow_adf_bridge.bridge_url import bridge_url
+from airflow_adf_bridge.entra import EntraAuth, default_credential
 from airflow_adf_bridge.errors import AdfBridgeConfigurationError, AdfBridgeRefusedError, AdfBridgeUnreachableError
+from airflow_adf_bridge.patience import Patience
 
 TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and seconds without a byte. Starting a run includes a call of Data Factory and a cold start."""
 
-LONGEST_PAUSE = timedelta(seconds=30)
 PATIENCE = timedelta(minutes=2)
-"""How long a read is repeated while the bridge cannot be reached."""
+"""How long a read, or a cancel, is repeated while the bridge cannot be reached."""
 
 _TARGET = re.compile(r"[a-z0-9_]+")
 _ARM_ID = "/subscriptions/{}/resourceGroups/{}/providers/Microsoft.DataFactory/factories/{}"
@@ -34,7 +34,7 @@ _ARM_ID = "/subscriptions/{}/resourceGroups/{}/providers/Microsoft.DataFactory/f
 class AdfBridgeHook(BaseHook):
     """Calls the bridge that a connection of type `adf_bridge` names.
 
-    `pause` sleeps, `clock` counts seconds; tests give their own.
+    `pause` sleeps, `clock` counts seconds, `credential` makes what signs in to Entra; tests give their own.
     """
 
     conn_name_attr = "adf_bridge_conn_id"
@@ -48,12 +48,14 @@ class AdfBridgeHook(BaseHook):
         *,
         pause: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        credential: Callable[[], Any] = default_credential,
     ) -> None:
         """Name the connection; it is read at the first use."""
         super().__init__()
         self.adf_bridge_conn_id = adf_bridge_conn_id
         self._pause = pause
         self._clock = clock
+        self._credential = credential
 
     # ---- what the connection says
 
@@ -110,14 +112,39 @@ class AdfBridgeHook(BaseHook):
 
     # ---- calls
 
-    def start_run(self, body: Mapping[str, Any], *, key: str, patience: timedelta) -> dict[str, Any]:
+    def start_run(
+        self, body: Mapping[str, Any], *, key: str, patience: timedelta, queue_patience: timedelta | None = None
+    ) -> dict[str, Any]:
         """Ask for a run, again and again under the same key until there is an answer, and return that answer.
 
-        The bridge starts at most one run for one key. Raises AdfBridgeRefusedError for a final refusal and
-        AdfBridgeUnreachableError when `patience` has run out.
+        The bridge starts at most one run for one key. Where Data Factory takes no further run for now (too many are
+        queued), it is asked for `queue_patience` instead of `patience`. Raises AdfBridgeRefusedError for a final
+        refusal, or when `queue_patience` has run out, and AdfBridgeUnreachableError when `patience` has.
         """
         what = f"to start pipeline {body.get('pipeline')!r}"
-        return self._call("POST", "/runs", what, patience, json=body, headers={"Idempotency-Key": key})
+        end = Patience(self._clock, patience, queue_patience)
+        return self._call("POST", "/runs", what, end, json=body, headers={"Idempotency-Key": key})
+
+    def cancel_run(
+        self,
+        run_id: str,
+        *,
+        factory: str | None = None,
+        recursive: bool = True,
+        token: str | None = None,
+        patience: timedelta = PATIENCE,
+        timeout: tuple[float, float] = TIMEOUT,
+    ) -> dict[str, Any]:
+        """Cancel a run, `recursive`ly those that it started; return `run`, and `cancel`: accepted or not-running.
+
+        With the `token` of a wait that is given up, a run that others wait for goes on: `cancel` is waited-for then.
+        `factory` is needed for a run that the bridge does not know. Doing it twice does no harm. Raises as `start_run`.
+        """
+        named = {"factory": factory, "token": token}
+        body = {"recursive": recursive, **{name: value for name, value in named.items() if value}}
+        path = f"/runs/{quote(run_id, safe='')}/cancel"
+        what = f"to cancel run {run_id}"
+        return self._call("POST", path, what, Patience(self._clock, patience), timeout=timeout, json=body)
 
     def register_wait(self, body: Mapping[str, Any], *, patience: timedelta) -> dict[str, Any]:
         """Ask to be told how a run ends, again and again until there is an answer, and return that answer.
@@ -127,15 +154,15 @@ class AdfBridgeHook(BaseHook):
         """
         match = body.get("match")
         run = f"a run of pipeline {match.get('pipeline')!r}" if isinstance(match, Mapping) else f"run {body['run_id']}"
-        return self._call("POST", "/waits", f"to wait for {run}", patience, json=body)
+        return self._call("POST", "/waits", f"to wait for {run}", Patience(self._clock, patience), json=body)
 
     def get_wait(self, token: str) -> dict[str, Any]:
         """Return the wait of that token with its run, and `completed` when the run has ended. Raises as `start_run`."""
-        return self._call("GET", f"/waits/{quote(token, safe='')}", "to show the wait", PATIENCE)
+        return self._call("GET", f"/waits/{quote(token, safe='')}", "to show the wait", Patience(self._clock, PATIENCE))
 
     def get_run(self, run_id: str) -> dict[str, Any]:
         """Return what the bridge knows of a run, and its waits. Raises as `start_run`."""
-        return self._call("GET", f"/runs/{quote(run_id, safe='')}", "to show the run", PATIENCE)
+        return self._call("GET", f"/runs/{quote(run_id, safe='')}", "to show the run", Patience(self._clock, PATIENCE))
 
     def test_connection(self) -> tuple[bool, str]:
         """Tell whether the bridge answers, is well configured and knows this Airflow, for Airflow's connection test."""
@@ -157,8 +184,15 @@ class AdfBridgeHook(BaseHook):
             return False, f"The bridge has no target {target!r}. It has: {', '.join(sorted(targets)) or 'none'}"
         return True, f"adf-bridge {health.get('version', '')} is {health['status']}"
 
+    def apart(self) -> AdfBridgeHook:
+        """Return a hook of the same connection with a session of its own, for another thread. Airflow is not asked."""
+        other = type(self)(self.adf_bridge_conn_id, pause=self._pause, clock=self._clock, credential=self._credential)
+        other.__dict__["connection"] = self.connection
+        other.get_conn().auth = self._session.auth  # with the token that it holds
+        return other
+
     def get_conn(self) -> requests.Session:
-        """Return the pooled session; it carries the function key."""
+        """Return the pooled session; it carries the function key, and signs in to Entra if it is told to."""
         return self._session
 
     @cached_property
@@ -170,38 +204,59 @@ class AdfBridgeHook(BaseHook):
             session.headers["x-functions-key"] = self.connection.password
         if secret := self._extra("caller_secret"):
             session.headers["x-adf-bridge-caller-secret"] = secret
+        if scope := self._extra("entra_scope"):
+            session.auth = EntraAuth(scope, self._credential)
         return session
 
     def _send(self, method: str, path: str, **options: Any) -> requests.Response:  # noqa: ANN401
-        return self._session.request(method, self.url + path, timeout=TIMEOUT, allow_redirects=False, **options)
+        """Send a request; one whose token was refused is sent once more with a new one."""
+        options.setdefault("timeout", TIMEOUT)
+        response = self._session.request(method, self.url + path, allow_redirects=False, **options)
+        auth = self._session.auth
+        is_refused = response.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+        if is_refused and isinstance(auth, EntraAuth) and auth.renew():
+            return self._session.request(method, self.url + path, allow_redirects=False, **options)
+        return response
 
-    def _call(self, method: str, path: str, what: str, patience: timedelta, **options: Any) -> dict[str, Any]:  # noqa: ANN401
-        end = self._clock() + patience.total_seconds()
-        attempt = 0
+    def _call(self, method: str, path: str, what: str, patience: Patience, **options: Any) -> dict[str, Any]:  # noqa: ANN401
         while True:
             wanted: timedelta | None = None
+            problem: Mapping[str, Any] = {}
+            status = 0
             try:
                 response = self._send(method, path, **options)
             except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-                problem = _reason(error)
+                trouble = _reason(error)
             else:
                 if _is_answer(response):
                     return _object(response)
+                problem, status = _problem(response), response.status_code
                 if not _may_pass(response):
-                    raise AdfBridgeRefusedError(what, response.status_code, _problem(response))
+                    raise AdfBridgeRefusedError(what, status, problem)
                 wanted = _retry_after(response)
-                problem = f"{response.status_code} {_problem(response).get('detail', '')}".rstrip()
-            attempt += 1
-            seconds = _pause_before(attempt, wanted)
-            left = end - self._clock()
-            if left <= 0:
+                trouble = f"{status} {problem.get('detail', '')}".rstrip()
+            seconds = patience.failed(wanted, queued=problem.get("code") == "adf-throttled")
+            if seconds is None:
+                if patience.queued:
+                    raise AdfBridgeRefusedError(what, status, problem)
                 raise AdfBridgeUnreachableError(
-                    f"The bridge at {self.url} gave no usable answer {what} in {patience.total_seconds():g} s "
-                    f"({attempt} attempts). The last: {problem}. Check the connection {self.adf_bridge_conn_id} and "
-                    "the bridge's /api/health."
+                    f"The bridge at {self.url} gave no usable answer {what} in {patience.seconds:g} s "
+                    f"({patience.attempts} attempts). The last: {trouble}. Check the connection "
+                    f"{self.adf_bridge_conn_id} and the bridge's /api/health."
                 )
-            self.log.warning("The bridge could not be asked %s yet (%s). Again in %.0f s.", what, problem, seconds)
-            self._pause(min(seconds, left))
+            if patience.is_to_be_said():
+                self._say(what, trouble, seconds, queued=patience.queued)
+            self._pause(seconds)
+
+    def _say(self, what: str, trouble: str, seconds: float, *, queued: bool) -> None:
+        if queued:
+            self.log.warning(
+                "Data Factory is busy (%s). The start is delayed: the bridge is asked %s again and again.",
+                trouble,
+                what,
+            )
+        else:
+            self.log.warning("The bridge could not be asked %s yet (%s). Again in %.0f s.", what, trouble, seconds)
 
 
 def _is_answer(response: requests.Response) -> bool:
@@ -215,14 +270,6 @@ def _may_pass(response: requests.Response) -> bool:
     if status == HTTPStatus.CONFLICT:
         return _problem(response).get("code") == "request-in-flight"
     return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
-
-
-def _pause_before(attempt: int, wanted: timedelta | None) -> float:
-    """Seconds before the next attempt: what the bridge asked for, else doubling with jitter; at most half a minute."""
-    longest = LONGEST_PAUSE.total_seconds()
-    if wanted is not None:
-        return min(max(wanted.total_seconds(), 0.5), longest)
-    return min(2.0 ** (attempt - 1), longest) * random.uniform(0.75, 1.25)  # noqa: S311 (jitter is no cryptography)
 
 
 def _retry_after(response: requests.Response) -> timedelta | None:

@@ -46,6 +46,10 @@ def get_provider_info() -> dict[str, Any]:
                     "caller_secret": _text(
                         "Caller secret", "Only if the bridge asks a secret of this target.", secret=True
                     ),
+                    "entra_scope": _text(
+                        "Entra scope",
+                        "Only if the bridge asks for a token of Entra: api://…/.default. Needs azure-identity.",
+                    ),
                 },
             }
         ],

@@ -120,8 +120,10 @@ class WaitingTask(BaseOperator):
 
     def _deadline(self) -> datetime:
         """The end of the timeout, or of the execution_timeout: Airflow does not enforce that on a parked task."""
-        longest = min(self.timeout, self.execution_timeout) if self.execution_timeout else self.timeout
-        return _now() + longest
+        return _now() + self._longest()
+
+    def _longest(self) -> timedelta:
+        return min(self.timeout, self.execution_timeout) if self.execution_timeout else self.timeout
 
     def _keep(
         self,
@@ -191,14 +193,17 @@ class WaitingTask(BaseOperator):
         return self.on_cancelled if status == CANCELLED else "fail"
 
 
-def as_wait(task_try: TaskTry, deadline: datetime, *, on_abandon: str) -> dict[str, Any]:
-    """Return the wait as the bridge's API takes it."""
+def as_wait(
+    task_try: TaskTry, deadline: datetime, *, on_abandon: str, keep_for_next_try: bool = False
+) -> dict[str, Any]:
+    """Return the wait as the bridge's API takes it. What changes nothing is not sent: an older bridge refuses it."""
     return {
         "target": task_try.target,
         "mode": "resume",
         "task": task_try.as_request(),
         "deadline": deadline.isoformat(),
         "on_abandon": on_abandon,
+        **({"keep_for_next_try": True} if keep_for_next_try and on_abandon == "cancel" else {}),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,7 +30,8 @@ class Call:
 class BridgeStandIn:
     """The bridge's API as far as the provider uses it. `refusals` are answered first, one a call.
 
-    `runs` are by the token that they were asked for with; `others` are those that somebody else started.
+    `runs` are by the token that they were asked for with; `others` are those that somebody else started. `meanwhile`
+    happens while a call is being answered, once.
     """
 
     refusals: deque[tuple[int, Any, dict[str, str]]] = field(default_factory=deque)
@@ -38,11 +40,14 @@ class BridgeStandIn:
     )
     health_status: int = 200
     end_at_once: str | None = None
+    meanwhile: Callable[[], None] | None = None
     calls: list[Call] = field(default_factory=list)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     others: list[dict[str, Any]] = field(default_factory=list)
     waits: dict[str, dict[str, Any]] = field(default_factory=dict)
     completed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    bodies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cancelled: list[str] = field(default_factory=list)
 
     def start(self) -> None:
         """Listen on a free port of this machine."""
@@ -127,6 +132,9 @@ class BridgeStandIn:
     def answer(self, call: Call) -> tuple[int, Any, dict[str, str]]:
         """What one call is answered."""
         self.calls.append(call)
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
         if self.refusals:
             return self.refusals.popleft()
         if call.path == "/api/health":
@@ -137,15 +145,49 @@ class BridgeStandIn:
             token = TaskTry(target=call.body["target"], **call.body["task"]).token()
             self.waits.setdefault(token, call.body)
             return self._registered(200, token, self.awaited(token))
+        if call.path.endswith("/cancel"):
+            run_id = call.path.split("/")[-2]
+            self.cancelled.append(run_id)
+            ended = any(one["run_id"] == run_id for one in self.completed.values())
+            return 202, {"run": {}, "cancel": "not-running" if ended else "accepted"}, {}
         key = call.headers["idempotency-key"]
+        start: dict[str, Any] = {"how": "started", "why": None}
         if key not in self.runs:
-            self.runs[key] = a_run(f"run-{len(self.runs) + 1}", call.body["pipeline"], None)
-        return self._registered(202, key, self.runs[key])
+            start = self._start(key, call.body)
+        return self._registered(202, key, self.runs[key], start=start)
 
-    def _registered(self, status: int, token: str, run: dict[str, Any]) -> tuple[int, Any, dict[str, str]]:
+    def _start(self, key: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Start a run, or go on with that of the task's last try, and say how it was."""
+        how, why = "recovered" if "recover_from" in body else "started", None
+        earlier = next((one for one in reversed(self.bodies) if place(self.bodies[one]) == place(body)), None)
+        run = a_run(f"run-{len(self.runs) + 1}", body["pipeline"], None)
+        if earlier is not None and "previous" in body:
+            ended, before = self.completed.get(earlier, {}).get("status"), self.runs[earlier]
+            if self.bodies[earlier].get("parameters") != body.get("parameters"):
+                why = "The previous try ran with other parameters."
+            elif ended is None or (ended == "Succeeded" and body["previous"]["after"] == "retry"):
+                how, why, run = "reattached", f"The previous try's run {before['run_id']} goes on.", before
+                if ended is not None:
+                    self.completed[key] = {**self.completed[earlier], "token": key}
+            elif ended == "Failed" and body["previous"]["do"] == "recover":
+                how, why = "recovered", f"The previous try's run {before['run_id']} failed: it is run again from there."
+            else:
+                why = f"The previous try's run {before['run_id']} ended as {ended}."
+        self.runs[key], self.bodies[key] = run, body
+        return {"how": how, "why": why}
+
+    def _registered(self, status: int, token: str, run: dict[str, Any], **more: Any) -> tuple[int, Any, dict[str, str]]:
         if self.end_at_once:
             self.complete(token, self.end_at_once)
-        return status, {"run": run, "wait": None, "completed": self.completed.get(token)}, {}
+        return status, {"run": run, "wait": None, "completed": self.completed.get(token), **more}, {}
+
+
+def place(body: dict[str, Any]) -> tuple[Any, ...] | None:
+    """The task that a request is for, whatever its try."""
+    if "wait" not in body:
+        return None
+    names = ("dag_id", "run_id", "task_id", "map_index")
+    return (body["wait"]["target"], *(body["wait"]["task"][name] for name in names))
 
 
 def a_run(run_id: str | None, pipeline: str | None, run_start: str | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -41,6 +41,7 @@ class TaskInstance:
     task_id: str = "ingest"
     map_index: int | None = -1
     try_number: int = 1
+    max_tries: int = 0
     id: uuid.UUID = field(default_factory=lambda: uuid.UUID("01a202b4-64e9-7c79-a1d4-98e001b84b61"))
     xcoms: dict[str, Any] = field(default_factory=dict)
 
@@ -48,16 +49,34 @@ class TaskInstance:
         """Keep an XCom."""
         self.xcoms[key] = value
 
+    def retried(self, retries: int) -> TaskInstance:
+        """The next try after this one failed: another id, and no XComs. `retries` is how many it had."""
+        return self._next(retries if self.try_number == 1 else self.max_tries)
+
+    def cleared(self, retries: int) -> TaskInstance:
+        """The next try after a person cleared the task."""
+        return self._next(self.try_number + retries)
+
+    def _next(self, max_tries: int) -> TaskInstance:
+        return replace(
+            self, try_number=self.try_number + 1, max_tries=max_tries, id=uuid.UUID(int=self.id.int + 1), xcoms={}
+        )
+
 
 @dataclass
 class Supervisor:
-    """The worker's other half: keeps what a task asks of people, and takes whatever else it is told."""
+    """The worker's other half: keeps what a task asks of people, and takes whatever else it is told.
+
+    `meanwhile` happens while the task asks, which is the last thing that it does before it parks.
+    """
 
     asked: list[CreateHITLDetailPayload] = field(default_factory=list)
+    meanwhile: Callable[[], None] = lambda: None
 
     def send(self, msg: Any) -> None:
         """Take one message."""
         if isinstance(msg, CreateHITLDetailPayload):
+            self.meanwhile()
             self.asked.append(msg)
 
 

@@ -27,6 +27,47 @@ def test_a_failure_names_the_activity_its_error_and_the_monitor() -> None:
     ) == str(error)
 
 
+DEEP = {
+    **ACTIVITY,
+    "path": ["Run middle", "Run inner"],
+    "pipeline": "inner",
+    "run_id": "r7",
+    "others": [
+        {**ACTIVITY, "name": "Second", "message": "No\nroom. " + "x" * 1_000, "path": ["Run middle", "Run inner"]},
+        {"name": "Half", "type": "", "error_code": None, "message": None, "path": ["Run middle"]},
+        {"name": "Tell", "type": "WebActivity", "error_code": "2108", "message": "No answer.", "path": []},
+    ],
+}
+
+
+def test_a_failure_deep_down_names_the_innermost_activity() -> None:
+    """Of a run that failed three levels deep the innermost activity is named, the way to it, and what else failed."""
+    error = Completion.parse({**BODY, "status": "Failed", "failed_activity": DEEP}).error()
+    assert (
+        "Pipeline 'ingest' failed: activity 'Copy orders' (Copy) failed with error 2200\n"
+        "No such table.\n"
+        "It failed in pipeline 'inner', run r7, by way of 'Run middle' > 'Run inner'\n"
+        f"Also: activity 'Second' (Copy) failed with error 2200: No room. {'x' * 191}… (the monitor has the rest)\n"
+        "Also: activity 'Half' failed, by way of 'Run middle'\n"
+        "Also: activity 'Tell' (WebActivity) failed with error 2108, in the run itself: No answer.\n"
+        "Run r1: https://adf.azure.com/r1"
+    ) == str(error)
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        ({"path": "Run", "others": "x", "pipeline": 7, "run_id": []}, []),
+        ({"path": ["Run", 7], "others": [None, 7]}, ["It failed in a pipeline, by way of 'Run'"]),
+        ({"others": [{}] * 9}, ["Also: activity '' failed"] * 4),
+    ],
+)
+def test_a_strange_cause_is_told_as_far_as_it_goes(changes: dict[str, Any], lines: list[str]) -> None:
+    """What a bridge of another version tells otherwise is left out, and of what else failed four are named."""
+    error = Completion.parse({**BODY, "status": "Failed", "failed_activity": {**ACTIVITY, **changes}}).error()
+    assert lines == str(error).splitlines()[2:-1]
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [

@@ -10,6 +10,7 @@ from conftest import Clock
 
 from airflow_adf_bridge.errors import AdfBridgeConfigurationError, AdfBridgeRefusedError, AdfBridgeUnreachableError
 from airflow_adf_bridge.hooks import AdfBridgeHook
+from airflow_adf_bridge.patience import Patience
 from airflow_adf_bridge.token import TaskTry
 
 Connect = Callable[..., AdfBridgeHook]
@@ -76,6 +77,78 @@ def test_a_bridge_out_of_reach_fails_a_wait_after_its_patience(connect: Connect,
     with pytest.raises(AdfBridgeUnreachableError, match="to wait for a run of pipeline 'ingest' in 60 s"):
         connect(port=1).register_wait(WAIT, patience=MINUTE)
     assert 60.0 == clock.now
+
+
+HOUR = timedelta(hours=1)
+BUSY = {"code": "adf-throttled", "detail": "Too many runs of this pipeline are queued."}
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_full_queue_delays_a_start_beyond_its_patience(
+    bridge: BridgeStandIn, connect: Connect, clock: Clock, capsys: pytest.CaptureFixture[str], status: int
+) -> None:
+    """S48: while Data Factory has too many runs queued, a start is asked for again under its key, as long as it may."""
+    for _ in range(20):
+        bridge.refuse(status, BUSY, Retry_After="60")
+    answer = connect().start_run(BODY, key="k1", patience=MINUTE, queue_patience=HOUR)
+    said = capsys.readouterr().out.count("The start is delayed")
+    assert ("run-1", {"k1"}, [60.0] * 20, 2) == (
+        answer["run"]["run_id"],
+        {call.headers["idempotency-key"] for call in bridge.calls},
+        clock.pauses,
+        said,
+    )
+
+
+def test_a_full_queue_without_a_word_about_when_is_asked_ever_less_often(clock: Clock) -> None:
+    """A queue that is full for a week is asked about every few minutes in the end."""
+    patience = Patience(clock.read, MINUTE, timedelta(days=7))
+    while (seconds := patience.failed(None, queued=True)) is not None:
+        clock.pause(seconds)
+    assert (True, True, True) == (
+        clock.pauses[0] < 2,
+        all(225 <= pause <= 375 for pause in clock.pauses[10:]),
+        patience.attempts > 1_500,
+    )
+
+
+def test_a_queue_that_stays_full_fails_the_start_before_the_deadline(
+    bridge: BridgeStandIn, connect: Connect, clock: Clock
+) -> None:
+    """S48: a start that was delayed up to its deadline fails with Data Factory's reason, and asks no further."""
+    for _ in range(20):
+        bridge.refuse(429, BUSY, Retry_After="250")
+    with pytest.raises(AdfBridgeRefusedError, match="Too many runs of this pipeline are queued") as raised:
+        connect().start_run(BODY, key="k1", patience=MINUTE, queue_patience=timedelta(minutes=10))
+    assert ("adf-throttled", 500.0, []) == (raised.value.code, clock.now, list(bridge.runs))
+
+
+def test_a_bridge_that_is_lost_while_a_start_is_delayed_has_its_patience_anew(
+    bridge: BridgeStandIn, connect: Connect, clock: Clock
+) -> None:
+    """S48: start_timeout counts from the last time that the bridge was there."""
+    for _ in range(3):
+        bridge.refuse(429, BUSY, Retry_After="100")
+    for _ in range(3):
+        bridge.refuse(502, b"<html>", Retry_After="15")
+    answer = connect().start_run(BODY, key="k1", patience=MINUTE, queue_patience=HOUR)
+    assert ("run-1", 345.0) == (answer["run"]["run_id"], clock.now)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "body"),
+    [
+        ({}, {"recursive": True}),
+        ({"factory": "sales", "recursive": False}, {"factory": "sales", "recursive": False}),
+    ],
+)
+def test_a_run_can_be_cancelled(
+    bridge: BridgeStandIn, connect: Connect, arguments: dict[str, Any], body: dict[str, Any]
+) -> None:
+    """S30: the hook cancels a run, with the runs that it started unless told otherwise."""
+    answer = connect().cancel_run("a b", **arguments)
+    (call,) = bridge.calls
+    assert ("accepted", "/api/runs/a%20b/cancel", body) == (answer["cancel"], call.path, call.body)
 
 
 @pytest.mark.parametrize("retry_after", ["86400", "Fri, 01 Jan 2100 00:00:00 GMT"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import TaskAwaitingInput
 from bridge_stand_in import MONITOR, BridgeStandIn
-from conftest import Supervisor, TaskInstance
+from conftest import Clock, Supervisor, TaskInstance
 from worker import NOW, Task, answer
 
 from airflow_adf_bridge import parking, waiting
@@ -160,6 +160,28 @@ def test_a_refused_start_fails_the_task(bridge: BridgeStandIn, task: Task) -> No
         task.run()
 
 
+BUSY = {"code": "adf-throttled", "detail": "Too many runs are queued."}
+
+
+def test_a_start_that_data_factory_delays_is_awaited(
+    bridge: BridgeStandIn, supervisor: Supervisor, task: Task, clock: Clock
+) -> None:
+    """S48: while Data Factory has too many runs queued, the start is repeated beyond start_timeout."""
+    for _ in range(30):
+        bridge.refuse(429, BUSY, Retry_After="60")
+    task.park(start_timeout=120, timeout=3600)
+    assert (1800.0, 1) == (clock.now, len({call.headers["idempotency-key"] for call in bridge.calls}))
+
+
+def test_a_start_is_not_delayed_beyond_the_task_s_time(bridge: BridgeStandIn, task: Task, clock: Clock) -> None:
+    """S29: a start that is delayed until the deadline fails the task, with Data Factory's reason."""
+    for _ in range(30):
+        bridge.refuse(429, BUSY, Retry_After="60")
+    with pytest.raises(AdfBridgeRefusedError, match="Too many runs are queued"):
+        task.run(timeout=3600, execution_timeout=timedelta(seconds=200))
+    assert (180.0, {}) == (clock.now, bridge.runs)
+
+
 @pytest.mark.parametrize("parameters", [{"day": NOW}, {"share": float("nan")}])
 def test_parameters_that_json_cannot_say_start_nothing(
     bridge: BridgeStandIn, task: Task, parameters: dict[str, Any]
@@ -293,9 +315,14 @@ def test_a_person_can_fail_a_task(supervisor: Supervisor, task: Task) -> None:
     [
         {"azure_data_factory_conn_id": "adf"},
         {"reference_pipeline_run_id": "r"},
+        {"reference_pipeline_run_id": "r", "is_recovery": False, "start_from_failure": True},
         {"is_recovery": True},
         {"start_activity_name": "a"},
         {"start_from_failure": True},
+        {"reference_pipeline_run_id": "r", "is_recovery": True, "parameters": {"day": "1"}},
+        {"reference_pipeline_run_id": "r", "is_recovery": True, "start_activity_name": "a", "start_from_failure": True},
+        {"on_retry": "cancel"},
+        {"on_clear": "retry"},
         {"on_abandon": "kill"},
         {"on_cancelled": "ignore"},
         {"on_cancelled": "succeed"},
@@ -326,6 +353,18 @@ def test_arguments_of_airflow_s_own_operator_that_do_no_harm_are_taken() -> None
         start_from_failure=False,
     )
     assert timedelta(minutes=1) == operator.timeout
+
+
+@pytest.mark.parametrize("rendered", ["", "  ", None])
+def test_a_named_run_that_turns_out_to_be_none_starts_nothing(
+    bridge: BridgeStandIn, task: Task, rendered: str | None
+) -> None:
+    """A recovery whose run's id is empty once its template is rendered is refused, and is not made a start."""
+    task.arguments |= {"reference_pipeline_run_id": "{{ ti.nothing }}", "is_recovery": True}
+    task.ti.__dict__["nothing"] = "" if rendered is None else rendered
+    with pytest.raises(AdfBridgeConfigurationError, match="now that its template is rendered"):
+        task.run()
+    assert [] == bridge.calls
 
 
 def test_the_options_of_a_parked_task_never_change() -> None:

@@ -27,11 +27,13 @@ class Task:
     ti: TaskInstance
     arguments: dict[str, Any] = field(default_factory=dict)
     run_after: datetime = NOW
+    operator: Any = None
+    """The operator that was executed last."""
 
     def run(self, **arguments: Any) -> Any:
         """Execute it from the start."""
-        operator, context = self._made(arguments)
-        return operator.execute(context)
+        self.operator, context = self._made(arguments)
+        return self.operator.execute(context)
 
     def park(self, **arguments: Any) -> TaskAwaitingInput:
         """Execute it until it parks."""
@@ -42,8 +44,8 @@ class Task:
     def resume(self, parked: TaskAwaitingInput, event: dict[str, Any], **arguments: Any) -> Any:
         """Go on with an answer, on another worker."""
         assert parked.kwargs is not None
-        operator, context = self._made(arguments)
-        return operator.execute_complete(context, event=event, **parked.kwargs)
+        self.operator, context = self._made(arguments)
+        return self.operator.execute_complete(context, event=event, **parked.kwargs)
 
     @property
     def token(self) -> str:

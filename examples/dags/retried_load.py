@@ -1,4 +1,7 @@
-"""A load that fails once. Airflow's own retry starts a new run, under a new token, and that one succeeds."""
+"""A load that fails once. Airflow's own retry starts a new run, under a new token, and that one succeeds.
+
+With `on_retry="recover"` the retry would run the failed run again instead, from the activity that failed.
+"""
 
 from datetime import timedelta
 

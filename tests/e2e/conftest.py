@@ -14,6 +14,7 @@ from tests.e2e.stack import Stack
 
 _REPORT = "ADF_BRIDGE_REPORT"
 _STARTS = "starts"
+_SHARES_RUN = "shares_run"
 _TAKEN_BEFORE = pytest.StashKey[int]()
 
 
@@ -21,22 +22,25 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
     config.addinivalue_line(
         "markers",
-        f"{_STARTS}(dag_id): the test finds a run of this DAG parked; all of these are started before the tests",
+        f"{_STARTS}(dag_id, cleared=False): the test finds a run of this DAG parked, or cleared once it had parked; "
+        "all of these are started before the tests",
     )
+    config.addinivalue_line("markers", f"{_SHARES_RUN}: the tries of the test's DAG runs have one run together")
 
 
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One Airflow and one bridge, with the DAG runs that the chosen tests ask for."""
-    dag_ids = _asked_for(request.session.items)
+    asked = _asked_for(request.session.items)
     begin = time.monotonic()
     with Stack(tmp_path_factory.mktemp("e2e")) as stack:
         up = time.monotonic()
-        stack.prepare(dag_ids)
+        stack.prepare([dag_id for dag_id, _ in asked])
+        stack.clear_prepared([dag_id for dag_id, cleared in asked if cleared])
         parked = time.monotonic()
         _report(
             f"Airflow {stack.airflow.version} (live, version asked from its API), Airflow API {stack.airflow_api()}",
-            f"up in {up - begin:.0f} s, {len(dag_ids)} DAG runs parked in {parked - up:.0f} s",
+            f"up in {up - begin:.0f} s, {len(asked)} DAG runs parked in {parked - up:.0f} s",
         )
         yield stack
 
@@ -51,11 +55,15 @@ def load(request: pytest.FixtureRequest, stack: Stack) -> DagRun:
 
 @pytest.fixture(autouse=True)
 def one_run_per_try(request: pytest.FixtureRequest, stack: Stack) -> Iterator[None]:
-    """Whatever a test does to its DAG runs, every try has exactly one run in Data Factory."""
+    """Whatever a test does to its DAG runs, every try has exactly one run in Data Factory, or all have it together."""
     request.node.stash[_TAKEN_BEFORE] = before = len(stack.taken)
     yield
+    shares_run = request.node.get_closest_marker(_SHARES_RUN) is not None
     for dag_run in stack.taken[before:]:
-        dag_run.check_one_run_per_try()
+        if shares_run:
+            dag_run.check_one_run()
+        else:
+            dag_run.check_one_run_per_try()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -75,10 +83,11 @@ def pytest_runtest_makereport(
     return report
 
 
-def _asked_for(items: Sequence[pytest.Item]) -> list[str]:
-    """The DAGs that tests ask for, in order; the tests of a class share one run."""
-    asked = {node.nodeid: str(mark.args[0]) for item in items for node, mark in item.iter_markers_with_node(_STARTS)}
-    return list(asked.values())
+def _asked_for(items: Sequence[pytest.Item]) -> list[tuple[str, bool]]:
+    """The DAGs that tests ask for, in order, and whether to be cleared; the tests of a class share its runs."""
+    marks = (marked for item in items for marked in item.iter_markers_with_node(_STARTS))
+    asked = dict.fromkeys((node.nodeid, str(mark.args[0]), bool(mark.kwargs.get("cleared"))) for node, mark in marks)
+    return [(dag_id, cleared) for _, dag_id, cleared in asked]
 
 
 def _described(dag_run: DagRun) -> str:

@@ -25,6 +25,11 @@ def is_wrapper(run: Json) -> bool:
     return str(run["pipelineName"]).endswith("__notified")
 
 
+def is_started(run: Json) -> bool:
+    """Whether createRun started a run, and no other run did."""
+    return bool(run["invokedBy"]["invokedByType"] == "Manual")
+
+
 @dataclass(frozen=True)
 class DagRun:
     """A DAG run. Where there is no map index, its task is not mapped."""
@@ -115,6 +120,16 @@ class DagRun:
         """The runs that the bridge has started for this DAG run's tasks, the oldest first."""
         return [run for run in self._own_runs() if is_wrapper(run)]
 
+    def run_below(self, above: Json) -> Json:
+        """The run that an activity of another run executes, once its own activities are under way."""
+
+        def look() -> list[Json]:
+            runs = [one for one in self.stack.adf_runs() if one["invokedBy"].get("pipelineRunId") == above["runId"]]
+            return [one for one in runs if one["activities"]]
+
+        [run] = self.stack.until(look, f"a run below {above['pipelineName']}")
+        return run
+
     def _own_runs(self) -> list[Json]:
         own = [run for run in self.stack.adf_runs() if run["parameters"]["dag_run"] == self.run_id]
         return sorted(own, key=lambda run: run["runStart"])
@@ -142,11 +157,23 @@ class DagRun:
         by_run = self.stack.adf("GET", "calls")["by_run"]
         return sum(by_run.get(run["runId"], {"total": 0})["total"] for run in self._own_runs())
 
+    def calls_to_cancel(self) -> int:
+        """How often Data Factory was asked to cancel one of this DAG run's runs."""
+        by_run = self.stack.adf("GET", "calls")["by_run"]
+        return sum(by_run.get(run["runId"], {}).get("cancelRun", 0) for run in self._own_runs())
+
     def check_one_run_per_try(self) -> None:
         """Fail unless every try has had exactly one run, and no createRun was sent beside those."""
-        calls = self.stack.adf("GET", "calls")
-        assert calls["by_operation"]["createRun"] == sum(is_wrapper(run) for run in self.stack.adf_runs())
-        assert len(self.tries()) == len(self.adf_runs()) == len(self.wrapper_runs())
+        self.stack.check_every_create_run()
+        started = [run for run in self._own_runs() if is_started(run)]
+        assert len(self.tries()) == len(self.adf_runs()) == len(started)
+
+    def check_one_run(self) -> None:
+        """Fail unless all tries have had one run together, and no createRun was sent beside that."""
+        self.stack.check_every_create_run()
+        [started] = [run for run in self._own_runs() if is_started(run)]
+        assert 1 == len(self.adf_runs())
+        assert {started["runId"]} == {wait["run_id"] for wait in self.waits()}
 
     # ---- the bridge
 

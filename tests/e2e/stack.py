@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Collection
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,7 @@ import requests
 
 from local.airflow import Airflow, bridge_connection
 from local.local_azure import FACTORY_ALIAS, AirflowTarget, LocalAzure
-from tests.e2e.dag_run import DagRun
+from tests.e2e.dag_run import DagRun, is_started
 
 TARGET = "e2e"
 PATIENCE = timedelta(seconds=90)
@@ -22,13 +22,19 @@ _FOLDER = Path(__file__).resolve().parent
 _VENV = _FOLDER.parents[1] / ".venv-airflow-3.3"
 _DAGS = (
     "brief_load",
+    "changed_load",
     "gated_load",
     "guarded_load",
     "held_load",
     "impatient_load",
+    "kept_load",
+    "killed_load",
     "mapped_load",
+    "nested_load",
+    "recovered_load",
     "retried_load",
     "skippable_load",
+    "stopped_load",
 )
 _TIMEOUT_SECONDS = 30
 
@@ -48,7 +54,8 @@ class Stack:
             _VENV,
             folder / "airflow",
             _FOLDER / "dags",
-            settings={"E2E_GATES": str(self.gates)},
+            # This checkout's provider, whichever the environment has.
+            settings={"E2E_GATES": str(self.gates), "PYTHONPATH": str(_FOLDER.parents[1] / "airflow_provider")},
         )
         self.azure = LocalAzure(
             pipelines=_FOLDER / "pipelines",
@@ -56,6 +63,7 @@ class Stack:
             airflow={TARGET: AirflowTarget(self.airflow.url, "bridge", self.airflow.passwords["bridge"])},
         )
         self.taken: list[DagRun] = []
+        self.cleared_at = datetime.max.replace(tzinfo=UTC)
         self._waiting: defaultdict[str, list[DagRun]] = defaultdict(list)
         self._session = requests.Session()
         self._session.trust_env = False
@@ -94,11 +102,24 @@ class Stack:
         return dag_run
 
     def prepare(self, dag_ids: Collection[str]) -> None:
-        """Start these DAG runs for tests to come, and wait until all their tasks have parked, or ended."""
+        """Start these DAG runs for tests to come, and wait until the tasks of each have parked, or ended, once."""
         prepared = [DagRun(self, dag_id, self.airflow.trigger_dag(dag_id)) for dag_id in dag_ids]
         for dag_run in prepared:
             self._waiting[dag_run.dag_id].append(dag_run)
-        self.until(lambda: all(dag_run.has_settled() for dag_run in prepared), "every DAG run to park")
+        unsettled = list(prepared)
+
+        def settled() -> bool:
+            unsettled[:] = [dag_run for dag_run in unsettled if not dag_run.has_settled()]
+            return not unsettled
+
+        self.until(settled, "every DAG run to park")
+
+    def clear_prepared(self, dag_ids: Collection[str]) -> None:
+        """Clear the prepared runs' tasks of these DAGs. What comes of it takes two sweeps; tests go on meanwhile."""
+        self.cleared_at = datetime.now(UTC)
+        for dag_id in dag_ids:
+            for dag_run in self._waiting[dag_id]:
+                dag_run.clear()
 
     def take(self, dag_id: str) -> DagRun:
         """A DAG run that nobody else uses: one that was prepared, else a new one."""
@@ -109,7 +130,7 @@ class Stack:
         return dag_run
 
     def open_gate(self, dag_run: DagRun) -> None:
-        """Let the task of a `gated_load` park."""
+        """Let the task of a `gated_load`, or of a `stopped_load`, park."""
         (self.gates / dag_run.run_id).touch()
 
     def airflow_api(self) -> str:
@@ -131,6 +152,15 @@ class Stack:
     def end_run(self, adf_run: Json, status: str, **why: str) -> None:
         """End a run that is held; it tells Event Grid."""
         self.adf("POST", f"runs/{adf_run['runId']}/finish", {"status": status, **why})
+
+    def check_every_create_run(self) -> None:
+        """Fail unless createRun has started one run each time; another DAG run's retry may be sending one now."""
+
+        def balanced() -> bool:
+            sent = self.adf("GET", "calls")["by_operation"]["createRun"]
+            return bool(sent == sum(is_started(run) for run in self.adf_runs()))
+
+        self.until(balanced, "every createRun to have one run")
 
     # ---- Event Grid
 

@@ -87,6 +87,26 @@ def test_failure_is_retried(load: DagRun) -> None:
     assert second == load.xcom()["run_id"]
 
 
+@pytest.mark.starts("nested_load")
+def test_failure_three_levels_deep(load: DagRun, stack: Stack) -> None:
+    """A task whose run fails three levels deep tells the innermost activity's error code and message, and its run."""
+    innermost = load.run_below(load.run_below(load.adf_run()))
+    stack.end_run(innermost, "Failed", message=MESSAGE, error_code="SqlFailedToConnect")
+    load.until("failed")
+    load.until_wait("delivered")
+
+    log = load.log()
+    cause = "activity 'Copy orders' (Copy) failed with error SqlFailedToConnect"
+    told = (
+        f"AdfBridgeRunFailed: Pipeline 'nested' failed: {cause}",
+        MESSAGE,
+        f"It failed in pipeline 'nested_stage', run {innermost['runId']}, by way of 'Run part' > 'Run stage'",
+    )
+    assert list(told) == [words for words in told if words in log], log
+    [decided] = [line["detail"] for line in load.wait()["timeline"] if line["what"] == "decided"]
+    assert cause in decided
+
+
 @pytest.mark.starts("mapped_load")
 def test_mapped_tasks(load: DagRun, stack: Stack) -> None:
     """S17: three instances of a mapped task end in another order than they began, each with its own run."""

@@ -47,18 +47,3 @@ def test_answered_by_a_person(load: DagRun) -> None:
     assert "admin answered Succeeded" in wait["timeline"][-1]["detail"]
     assert "success" == load.task()["state"]
     assert "admin" == load.answered()["responded_by_user"]["name"]
-
-
-@pytest.mark.starts("guarded_load")
-def test_cleared_for_good(load: DagRun) -> None:
-    """S14: with `on_abandon=cancel`, the run of a try that was cleared is cancelled, and the new try's goes on."""
-    load.clear()
-    load.until("awaiting_input", try_number=2)
-    load.until_told("maybe-abandoned")
-    load.until_told("cancelled")
-    load.until_run("Cancelled", number=1)
-    assert "InProgress" == load.adf_run(2)["status"]
-
-    load.end_run("Succeeded", number=2)
-    load.until("success", try_number=2)
-    assert ("stale", ["abandoned", "cancelled"]) == (load.wait()["state"], load.story()[-2:])
