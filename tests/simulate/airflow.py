@@ -14,6 +14,7 @@ from typing import Final
 from bridge.model import Completion, TaskRef
 from bridge.ports import Accepted, Answer, ParkedPage, ParkedTask, Refusal, RefusalKind, TaskView
 from tests.fakes.airflow import ANSWERED, MISSING, PARKED, TOO_EARLY, Place, place_of
+from tests.simulate.caller import Caller
 from tests.simulate.timeline import Timeline, Violation
 
 # A task that parks later than this after it registered may be taken for one that has parked long since.
@@ -65,18 +66,11 @@ class Instance:
     on_seen: Callable[[], None] | None = None
 
 
-@dataclass
-class Caller:
-    """A use case as Airflow can tell it from others: which identity of the task it last saw."""
-
-    seen_serial: int = -1
-
-
 class SimAirflow:
     """The port `Airflow`, and what took effect of what it was told.
 
     `effective` holds the completions; `crossed` the tokens whose answer hit another try; `seen_over` those whose try
-    the bridge has been shown to be over.
+    the bridge has been shown to be over, `seen_ended` those whose task it has been shown to have ended since.
     """
 
     def __init__(self, timeline: Timeline, trouble: float, truth: Callable[[Completion], str | None]) -> None:
@@ -84,6 +78,7 @@ class SimAirflow:
         self.effective: dict[str, Completion] = {}
         self.crossed: set[str] = set()
         self.seen_over: set[str] = set()
+        self.seen_ended: set[str] = set()
         self.caller = Caller()
         self._timeline = timeline
         self._trouble = trouble
@@ -115,6 +110,8 @@ class SimAirflow:
         self.caller.seen_serial = found.serial
         if found.token != task.token or found.state not in GOING_ON:
             self.seen_over.add(task.token)
+        if found.state in IN_THE_END:
+            self.seen_ended.add(task.token)
         if found.state == PARKED and self._timeline.hits("person acts between fence and PATCH", 0.18):
             delay = self._timeline.random.choice((0.3, 0.3, 30)) * self._timeline.random.random()
             self._timeline.after(delay, found.on_seen or _nothing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from bridge.model import EventRecord, Run, RunKey, StartRequest, TimelineEntry, Wait, WaitState
@@ -19,6 +19,8 @@ class Audit:
     def __init__(self) -> None:
         self.waits: dict[str, Wait] = {}
         self.runs: dict[RunKey, Run] = {}
+        self.on_request: Callable[[StartRequest], None] = _anything
+        self.on_request_gone: Callable[[str], None] = _anything
         self._purged_waits: dict[str, Wait] = {}
         self._purged_runs: dict[RunKey, Run] = {}
 
@@ -60,6 +62,7 @@ class Audit:
         """Check the record of a trigger request."""
         if SECRET in repr(record):
             raise Violation("secret", "a start's record holds a parameter", record.idempotency_key)
+        self.on_request(record)
 
     def wrote_event(self, record: EventRecord) -> None:
         """Check the record of an event."""
@@ -80,3 +83,7 @@ class Audit:
         wait = self._purged_waits[token] = self.waits.pop(token)
         if not wait.state.is_final:
             raise Violation("purged", f"a wait that is {wait.state} was removed", token)
+
+
+def _anything(_: object) -> None:
+    """Take anything."""

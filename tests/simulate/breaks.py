@@ -24,7 +24,6 @@ from bridge.model import (
     RunKey,
     RunReading,
     StartRequest,
-    StartState,
     TriggerRequest,
     Wait,
     WaitState,
@@ -33,6 +32,7 @@ from bridge.policy import Rules
 from bridge.ports import Accepted, Due, OpenWait, Refusal, RefusalKind, TaskView
 from bridge.service import abandoning, checking, receiving, starting
 from bridge.service import reading as reading_of_runs
+from tests.simulate.broken_starts import BROKEN
 from tests.simulate.instance import Instance
 
 Break = Callable[[], AbstractContextManager[object]]
@@ -80,16 +80,6 @@ _apply_reading = decide.apply_reading
 
 def _apply_any(run: Run | None, key: RunKey, reading: RunReading, now: datetime) -> Run:
     return _apply_reading(replace(run, status=None) if run is not None else None, key, reading, now)
-
-
-_admit = decide.admit
-
-
-def _admit_again(request: TriggerRequest, record: StartRequest | None, now: datetime) -> decide.Admission:
-    if record is not None and (record.state is StartState.UNKNOWN or now >= record.lease_until):
-        lease = now + policy.START_LEASE
-        return decide.Admission(reserve=replace(record, state=StartState.STARTING, lease_until=lease))
-    return _admit(request, record, now)
 
 
 def _at_once(wait: Wait, seen_waiting_at: datetime, hold: timedelta) -> datetime:
@@ -186,18 +176,16 @@ _put = TableStore.put
 def _hints_later(self: TableStore, run: Run | None, waits: Sequence[Wait]) -> Any:
     """Write the rows first, then the index rows that lead to them."""
     late: list[Hint] = []
-    with patch.object(self._index, "add", late.append):
+    with patch.object(self._index, "add", late.extend):
         written = _put(self, run, waits)
-    for hint in late:
-        self._index.add(hint)
+    self._index.add(late)
     return written
 
 
 def _hints_gone_first(self: TableStore, run: Run | None, waits: Sequence[Wait]) -> Any:
     """Remove the index rows that led to what a row was, then write the row."""
     for wait in waits:
-        for hint in plan(wait, self._new_id()).dropped:
-            self._index.remove(hint)
+        self._index.remove(plan(wait, self._new_id()).dropped)
     return _put(self, run, waits)
 
 
@@ -252,7 +240,6 @@ BREAKS: Final[dict[str, Break]] = {
     "no-sweep": _swap((decide, "is_sweep_due", _never)),
     "terminal-not-absorbing": _swap((decide, "apply_reading", _apply_any)),
     "only-the-first-wait": _swap((decide, "settle", _settle_unless_registered)),
-    "resend-createRun-on-unknown": _swap((decide, "admit", _admit_again)),
     "lost-createRun-is-refused": _swap((starting, "_create_run", _retry_create)),
     "no-hold": _swap((policy, "deliver_from", _at_once)),
     "200-is-done": _swap((decide, "after_reply", _trust_200)),
@@ -268,4 +255,5 @@ BREAKS: Final[dict[str, Break]] = {
     "a-list-is-proof": _swap((abandoning, "look", _take_the_list_for_proof)),
     "cancel-though-others-wait": _swap((decide, "keeps_running", _nobody_else)),
     "parameters-not-masked": _swap((masking, "masked", _unmasked)),
+    **{name: _swap(*places) for name, places in BROKEN.items()},
 }

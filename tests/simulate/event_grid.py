@@ -9,10 +9,10 @@ from typing import Any, Final
 from bridge import policy
 from bridge.model import RunKey, RunStatus
 from tests.fakes.samples import ARM_ID, STRANGE_ARM_ID, cloud_event, grid_event
-from tests.simulate.adf import PIPELINE, TrueRun
 from tests.simulate.audit import CANARY, Audit
 from tests.simulate.instance import Instance
 from tests.simulate.timeline import Timeline, Violation
+from tests.simulate.true_run import PIPELINE, TrueRun
 
 DELIVERIES: Final = 3
 _CLAIMS: Final = ("Succeeded", "Failed", "Cancelled")

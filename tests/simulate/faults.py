@@ -6,7 +6,7 @@ from typing import Final
 
 from bridge.adapters import table_index as index
 from bridge.commands import Point
-from tests.simulate import adf, airflow, store
+from tests.simulate import adf, airflow, starts, store
 
 FAULTS: Final = (
     *airflow.REFUSALS,
@@ -19,7 +19,10 @@ FAULTS: Final = (
     "S15: cleared between fence and PATCH",
     *adf.REFUSALS,
     "adf cancel without an answer",
+    "adf createRun lost on its way",
     "adf createRun without an answer",
+    "adf did not run it again",
+    "adf lost many createRuns",
     "adf did not start the child",
     "adf read of an older state",
     "adf read with a status unknown here",
@@ -32,15 +35,21 @@ FAULTS: Final = (
     "event forged",
     *store.BEFORE,
     *store.AFTER,
-    "index row lost",
+    "index row of a request lost",
+    "index row of a wait lost",
     "others acted during a call of the store",
     "store conflict",
     "crash after an effect",
     "crash before a command",
     "crash inside the store",
+    "instance stalled after createRun",
     "instance stalled for a minute",
     "peer answered slowly",
     "answer to the operator lost",
+    "captured request replayed",
+    "key used again with another body",
+    "operator told to end before it parked",
+    "parameters changed for a later try",
     "request of the operator doubled",
     "request of the operator lost",
     "parks late",
@@ -51,9 +60,14 @@ FAULTS: Final = (
     "person: answered",
     "person: cleared",
     "person: cleared while it ran",
+    "person: deleted the DAG run and made it again",
     "person: marked",
+    "person: ran a run again",
     "person: removed the task",
+    "person: started an equal run",
 )
+# How a request came to be answered: each of it has to happen.
+ANSWERS: Final = starts.KINDS
 # No simulated task waits for a run that it does not know.
 NOT_SIMULATED: Final = frozenset({Point.RUN_FOUND})
 POINTS: Final = (*(str(point) for point in Point if point not in NOT_SIMULATED), *index.POINTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,8 +17,8 @@ from bridge.commands import (
     CreateRun,
     Effect,
     FindChild,
+    FindPipeline,
     FindWait,
-    FindWrapper,
     Jitter,
     ListParked,
     Now,
@@ -26,18 +27,21 @@ from bridge.commands import (
     ReadRun,
     ReadTask,
     Resume,
+    SearchRuns,
     SleepUntil,
     UseCase,
     do,
 )
-from bridge.errors import Problem, StoreConflict
+from bridge.errors import Problem, StoreConflict, StoreUnavailable
 from bridge.executor import Executor, World
 from bridge.model import Breaker, FactoryId, Wait
 from bridge.policy import Rules
 from bridge.ports import Due
 from tests.simulate.adf import SimAdf
-from tests.simulate.airflow import Caller, SimAirflow
+from tests.simulate.airflow import SimAirflow
 from tests.simulate.audit import Audit
+from tests.simulate.caller import Caller
+from tests.simulate.starts import Starts
 from tests.simulate.store import Died, SimTable
 from tests.simulate.timeline import Timeline, Violation
 
@@ -57,6 +61,7 @@ LIKELIER: Final[Mapping[str, float]] = {
     Point.START_REFUSED: 8,
     Point.EVENT_NOTED: 1.5,
     Point.START_ANSWERED: 1.5,
+    Point.RUN_CLAIMED: 10,
     Point.BREAKER_SAVED: 1.5,
     Point.WAIT_EXPIRED: 20,
     Point.WAIT_WITHDRAWN: 20,
@@ -77,7 +82,12 @@ LIKELIER: Final[Mapping[str, float]] = {
     index.HINT_WRITTEN: 0.4,
     index.ROWS_WRITTEN: 0.4,
 }
-PEERS: Final = (CreateRun, FindWrapper, FindChild, ReadRun, QueryRuns, CancelRun, ReadTask, ListParked, Resume)
+PEERS: Final = (
+    *(CreateRun, FindPipeline, FindChild, ReadRun, QueryRuns, SearchRuns, CancelRun),
+    *(ReadTask, ListParked, Resume),
+)
+# A process that stalls right after createRun is what a run that looks like another one's is dangerous for.
+STALLS_AFTER_CREATE_RUN: Final = 120
 
 Result = Callable[[Any], None]
 Failure = Callable[[Exception], None]
@@ -114,6 +124,7 @@ class Setting:
     audit: Audit
     airflow: SimAirflow
     adf: SimAdf
+    starts: Starts
     rules: Rules
     crashes: float = 0
     stalls: float = 0
@@ -135,18 +146,24 @@ class Instance:
         """Begin a process: it remembers nothing of the one before."""
         life = self.life
         self._sleeping = self._ticking = 0
+        self._keys: Counter[str] = Counter()
         self._repair_at = self._purge_at = datetime.min.replace(tzinfo=UTC)
-        self._store = self._in.table.store(
-            retention=self._in.rules.retention, lives=lambda: self.life == life, reach=self._reach
-        )
+        self._store = self._in.table.store(lives=lambda: self.life == life, reach=self._reach)
         world = World(self._timeline, self._timeline, self._store, self._in.adf, self._in.airflow)
         self._executor = Executor(world, tell=self._in.audit.logged)
 
     # --- one command at a time ---
 
-    def spawn(self, use_case: UseCase[Any], on_result: Result = ignore, on_failure: Failure = expect) -> None:
+    def spawn(
+        self,
+        use_case: UseCase[Any],
+        on_result: Result = ignore,
+        on_failure: Failure = expect,
+        caller: Caller | None = None,
+    ) -> None:
         """Start a use case: its commands come one by one, those of others in between."""
-        process = Process(use_case, self.life, on_result, on_failure, Caller())
+        process = Process(use_case, self.life, on_result, on_failure, caller or Caller())
+        self._keys[process.caller.key] += 1
         self._go_on(process, lambda: next(process.use_case))
 
     def _go_on(self, process: Process, resume: Callable[[], Command[Any]]) -> None:
@@ -156,20 +173,25 @@ class Instance:
             while isinstance(command, Now | Jitter):
                 command = process.use_case.send(self._executor.perform(command))
         except StopIteration as done:
+            self._keys[process.caller.key] -= 1
             process.on_result(done.value)
             return
         except Exception as error:  # noqa: BLE001 - what a use case does not handle is its caller's
+            self._keys[process.caller.key] -= 1
+            if isinstance(error, StoreUnavailable):
+                self._in.starts.died(process.caller.key)
             process.on_failure(error)
             return
         process.command = command
         if isinstance(command, SleepUntil):
             self._sleep(process, command)
         else:
-            self._timeline.after(self._latency(command), lambda: self._perform(process))
+            self._timeline.after(self._latency(process, command), lambda: self._perform(process))
 
-    def _latency(self, command: Command[Any]) -> float:
+    def _latency(self, process: Process, command: Command[Any]) -> float:
         chance = self._timeline.random.random()
         if self._timeline.hits("instance stalled for a minute", self._in.stalls):
+            self._in.starts.stalled(process.caller.key)
             return 60 + 10 * chance
         return chance * (0.6 if isinstance(command, Effect) else 0.02)
 
@@ -181,7 +203,7 @@ class Instance:
         if self._timeline.hits("crash before a command", self._in.crashes / 8):
             self._die(process.life)
             return
-        self._in.airflow.caller = process.caller
+        self._in.airflow.caller = self._in.adf.caller = process.caller
         try:
             result = self._executor.perform(command)
         except Violation:
@@ -198,7 +220,12 @@ class Instance:
         if isinstance(command, Effect) and self.dies_at(command.point):
             self._die(process.life)
             return
-        if isinstance(command, PEERS) and self._timeline.hits("peer answered slowly", self._in.slow):
+        if isinstance(command, CreateRun) and self._timeline.hits(
+            "instance stalled after createRun", self._in.stalls * STALLS_AFTER_CREATE_RUN
+        ):
+            self._in.starts.stalled(process.caller.key)
+            self._timeline.after(self._timeline.random.uniform(60, 120), lambda: self._hear(process, result))
+        elif isinstance(command, PEERS) and self._timeline.hits("peer answered slowly", self._in.slow):
             self._timeline.after(self._timeline.random.uniform(1, 25), lambda: self._hear(process, result))
         else:
             self._hear(process, result)
@@ -238,6 +265,9 @@ class Instance:
         if life == self.life:
             self.life += 1
             self.up = False
+            for key, processes in self._keys.items():
+                if processes:
+                    self._in.starts.died(key)
             self._come_back_later()
 
     def _come_back_later(self) -> None:

@@ -16,7 +16,7 @@ from tests.simulate.world import Episode
 
 @dataclass
 class Simulated:
-    """What a simulation came to: counts, and the first violation with the story of its wait."""
+    """What a simulation came to: counts, and the first violation with the story of its wait and its task's requests."""
 
     runs: int = 0
     episodes: int = 0
@@ -29,6 +29,7 @@ class Simulated:
     happened: Counter[str] = field(default_factory=Counter)
     violation: Violation | None = None
     story: Sequence[TimelineEntry] = ()
+    records: Sequence[str] = ()
 
 
 def simulate(seed: int, runs: int, *, rule: str | None = None, episode: int | None = None) -> Simulated:
@@ -55,6 +56,7 @@ def _live(found: Simulated, world: Episode) -> None:
     except Violation as violation:
         wait = world.audit.wait(violation.token)
         found.violation, found.story = violation, wait.timeline if wait is not None else ()
+        found.records = world.starts.records(violation.token)
         found.runs += len(world.adf.runs)
         return
     found.runs += told.runs

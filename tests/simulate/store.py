@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Final, TypeVar
 
@@ -16,6 +16,7 @@ import msgspec
 from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
 
 from bridge.adapters import table_index as index
+from bridge.adapters import table_keys as keys
 from bridge.adapters.rows import decode
 from bridge.adapters.table_entity import text_of
 from bridge.adapters.table_store import TableStore
@@ -92,19 +93,18 @@ class SimTable:
         self._ids = Random(timeline.random.random())  # noqa: S311 - the same seed, the same world
         self._needed: dict[Place, str] = {}
         self._places: dict[str, Sequence[Place]] = {}
-        self._lost: set[Place] = set()
+        self._lost: dict[Place, datetime] = {}
+        self._back: dict[str, datetime] = {}  # when the way to a request was there again, by its key
 
-    def store(self, *, retention: timedelta, lives: Callable[[], bool], reach: Callable[[str], None]) -> TableStore:
+    def store(self, *, lives: Callable[[], bool], reach: Callable[[str], None]) -> TableStore:
         """Return the store of an instance. `lives` says whether the process that made it is still there."""
         client: Any = FakeTableClient(self._table, Line(self._timeline, self._trouble, lives))
         return TableStore(
             client,
-            retention=retention,
             reach=reach,
             now=self._timeline.now,
             grace=GRACE,
             events_kept=60,
-            prune_every=15,
             readers=InTurn(),
             new_id=lambda: f"{self._ids.getrandbits(128):032x}",
         )
@@ -112,19 +112,26 @@ class SimTable:
     # --- index rows ---
 
     def lose_an_index_row(self, number: int) -> None:
-        """Have an index row vanish that leads to a wait which still needs it."""
-        there = [place for place in self._needed if self._table.find(place) is not None]
+        """Have an index row vanish that leads to a wait, or to a request, which still needs it."""
+        of_request = number % 2 == 1
+        needed = [place for place in self._needed if place[0].startswith(keys.PLACES) == of_request]
+        there = [place for place in needed if self._table.find(place) is not None]
         if there:
             place = there[number % len(there)]
-            self._timeline.faults["index row lost"] += 1
-            self._lost.add(place)
+            self._timeline.faults["index row of a request lost" if of_request else "index row of a wait lost"] += 1
+            self._lost[place] = self._timeline.now()
             self._table.delete(place)
 
-    def check_index(self) -> None:
-        """Raise Violation for an index row that was lost and not written anew."""
+    def check_index(self, before: datetime) -> None:
+        """Raise Violation for an index row that was lost before that, and not written anew."""
         for place, token in self._needed.items():
-            if self._table.find(place) is None:
+            if place in self._lost and self._lost[place] < before:
                 raise Violation("index", f"{place[0]} was lost and is not there again", token)
+
+    def was_lost(self, key: str, since: datetime) -> bool:
+        """Whether the way to the request of a key has been missing since a time, or was for a part of it."""
+        missing = any(self._needed.get(place) == key for place in self._lost if place[0].startswith(keys.PLACES))
+        return missing or (key in self._back and self._back[key] >= since)
 
     # --- what is written ---
 
@@ -137,8 +144,8 @@ class SimTable:
                 self._changed_run(old, new)
             case "hint":
                 self._changed_hint(old, new)
-            case "request" if new is not None:
-                self._audit.wrote_request(decode(text_of(new), StartRequest, version=""))
+            case "request":
+                self._changed_request(old, new)
             case "event" if new is not None:
                 self._audit.wrote_event(msgspec.json.decode(text_of(new), type=EventRecord))
 
@@ -149,27 +156,43 @@ class SimTable:
             self._audit.purged_run(decode(text_of(old), Run, version="").key)
 
     def _changed_wait(self, old: Entity | None, new: Entity | None) -> None:
-        if old is not None:
-            token = str(old["RowKey"]).removeprefix("wait;")
-            for place in self._places.pop(token, ()):
-                self._needed.pop(place, None)
-            if new is None:
-                self._audit.purged_wait(token)
         if new is not None:
             wait = decode(text_of(new), Wait, version="")
             self._audit.wrote_wait(wait)
-            self._places[wait.token] = places = _ways_to(wait, new)
-            for place in places:
-                self._needed[place] = wait.token
-                if place not in self._lost and self._table.find(place) is None:
-                    raise Violation("index", f"the wait stands there without {place[0]}", wait.token)
+            self._need("wait", wait.token, _ways_to(wait, new))
+        elif old is not None:
+            token = str(old["RowKey"]).removeprefix("wait;")
+            self._need("wait", token, ())
+            self._audit.purged_wait(token)
+
+    def _changed_request(self, old: Entity | None, new: Entity | None) -> None:
+        if new is not None:
+            record = decode(text_of(new), StartRequest, version="")
+            self._need("request", record.idempotency_key, _ways_to_request(new))
+            self._audit.wrote_request(record)
+        elif old is not None:
+            key = decode(text_of(old), StartRequest, version="").idempotency_key
+            self._need("request", key, ())
+            self._back.pop(key, None)
+            self._audit.on_request_gone(key)
+
+    def _need(self, kind: str, name: str, places: Sequence[Place]) -> None:
+        """Note which index rows a row needs from now on; they have to stand there."""
+        for place in self._places.pop(f"{kind} {name}", ()):
+            self._needed.pop(place, None)
+        self._places[f"{kind} {name}"] = places
+        for place in places:
+            self._needed[place] = name
+            if place not in self._lost and self._table.find(place) is None:
+                raise Violation("index", f"the {kind} stands there without {place[0]}", name)
 
     def _changed_hint(self, old: Entity | None, new: Entity | None) -> None:
         entity = new or old
         assert entity is not None
         place = (entity["PartitionKey"], entity["RowKey"])
         if new is not None:
-            self._lost.discard(place)
+            if self._lost.pop(place, None) is not None and place in self._needed:
+                self._back[self._needed[place]] = self._timeline.now()
         elif place in self._needed and place not in self._lost:
             raise Violation("index", f"{place[0]} was removed, and is still needed", self._needed[place])
 
@@ -183,4 +206,10 @@ def _ways_to(wait: Wait, entity: Entity) -> Sequence[Place]:
         hints.append(index.due_hint(wait, entity["due_key"]))
     if entity["open_key"]:
         hints.append(index.open_hint(wait, entity["open_key"]))
+        hints += [hint] if (hint := index.match_hint(wait, entity["open_key"])) is not None else []
     return [(hint.partition, hint.row) for hint in hints]
+
+
+def _ways_to_request(entity: Entity) -> Sequence[Place]:
+    """Return where the index row stands that a trigger request needs, if it has a task."""
+    return [(keys.PLACES + keys.name(entity["place"]), entity["place_key"])] if entity["place_key"] else []

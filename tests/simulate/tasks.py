@@ -3,79 +3,63 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
 from bridge import service
 from bridge.commands import FindWait, do
-from bridge.errors import AdfThrottled, AdfUnavailable, Problem, RequestInFlight, StoreUnavailable
+from bridge.errors import (
+    AdfThrottled,
+    AdfUnavailable,
+    Problem,
+    RequestInFlight,
+    StoreUnavailable,
+    UnknownOutcome,
+)
 from bridge.model import (
     Completion,
     FactoryId,
     Mode,
+    NewTry,
     OnAbandon,
     Outcome,
     RunKey,
     TaskRef,
-    TriggerRequest,
     Wait,
     WaitRequest,
 )
-from bridge.policy import Rules
 from tests.fakes.airflow import PARKED, Place, place_of
-from tests.simulate.adf import SimAdf
-from tests.simulate.airflow import IN_THE_END, PARKS_IN_TIME, Instance, SimAirflow
+from tests.simulate.airflow import IN_THE_END, PARKS_IN_TIME, Instance
+from tests.simulate.asking import Asked
+from tests.simulate.attempt import Attempt, Host
 from tests.simulate.audit import SECRET
-from tests.simulate.instance import Instance as BridgeInstance
-from tests.simulate.timeline import Timeline, Violation
+from tests.simulate.caller import Caller
+from tests.simulate.captures import Captures
+from tests.simulate.timeline import Violation
 
 TRIES: Final = 4
-# How many waits have their run cancelled when nobody waits: most, for few of their tasks are ever abandoned.
-CANCELLING: Final = 0.7
-PATIENCE: Final = 150.0
-_MEDDLING: Final = (*("clear",) * 4, *("mark",) * 4, *("answer",) * 3, "remove", *("withdraw",) * 4)
+LONGEST_PAUSE: Final = 30.0
+RETRIED: Final = 0.9  # of the tries whose run has failed
+_MEDDLING: Final = (*("clear",) * 5, *("mark",) * 4, *("answer",) * 3, "remove", "remake", *("withdraw",) * 4)
 # Just before the bridge answers, a clear (S15) and an answer (a 409) are what it cannot see coming: more of those.
 _BETWEEN: Final = (*("clear",) * 7, *("mark",) * 2, *("answer",) * 6, "remove", *("withdraw",) * 2)
 _AGAIN: Final = (StoreUnavailable, RequestInFlight, AdfThrottled, AdfUnavailable)
 
 
-@dataclass(frozen=True)
-class Host:
-    """The parts of the world that a task meets."""
-
-    timeline: Timeline
-    airflow: SimAirflow
-    adf: SimAdf
-    bridges: Sequence[BridgeInstance]
-    rules: Rules
-    remember: Callable[[TaskRef, WaitRequest], None]
-    meddling: float = 0  # how many of the parked tasks people do something to
-
-
-@dataclass
-class Attempt:
-    """One try: its name, its request, and the run that it registers for unless it starts one."""
-
-    task: TaskRef
-    request: WaitRequest
-    run: RunKey | None
-    serial: int
-    began: float
-    busy: bool = False
-    sent: int = 0
-    parked: bool = False
-
-
 class Task:
     """One task instance, from its first try to its end."""
 
-    def __init__(self, host: Host, task: TaskRef, *, existing: bool) -> None:
+    def __init__(self, host: Host, task: TaskRef, asked: Asked, *, existing: bool) -> None:
         self._host = host
+        self._captures = Captures(host)
         self._timeline = host.timeline
         self._name = task
+        self._asked = asked
         self._existing = existing
+        self._after: NewTry | None = None
+        self._since_try = 1
         self._place: Place = place_of(task)
         self._nonces = 0
         self.row = Instance(task.task_instance_id)
@@ -92,6 +76,11 @@ class Task:
         """Whether nothing more happens to the task by itself."""
         return self.row.state in IN_THE_END
 
+    @property
+    def awaited(self) -> RunKey | None:
+        """The run of somebody else's that the task waits for, or is about to."""
+        return self._attempt.run if self._attempt is not None and not self.is_over else None
+
     # --- a try ---
 
     def execute(self) -> None:
@@ -106,20 +95,35 @@ class Task:
         )
         short = chance.random() < 0.25
         length = timedelta(seconds=chance.uniform(20, 400)) if short else timedelta(hours=6)
-        on_abandon = OnAbandon.CANCEL if chance.random() < CANCELLING else OnAbandon.LEAVE
-        request = WaitRequest(task, Mode.RESUME, self._timeline.now() + length, on_abandon)
-        run = self._a_run(task.target) if self._existing else None
+        if self._after is not None and self._timeline.hits("parameters changed for a later try", 0.1):
+            self._asked = self._asked.changed(chance)
+        asked, is_starting = self._asked, not self._existing
+        keeps = is_starting and asked.keeps(another_may_follow=task.try_number < TRIES)
+        wait = WaitRequest(task, Mode.RESUME, self._timeline.now() + length, asked.on_abandon, keep_for_next_try=keeps)
         self.row.state, self.row.token, self.row.ended_at = "running", task.token, None
-        self._attempt = attempt = Attempt(task, request, run, self.row.serial, self._timeline.seconds)
+        self._attempt = attempt = Attempt(
+            wait,
+            asked.request(wait, self._after, self._since_try) if is_starting else None,
+            self._a_run() if self._existing else None,
+            self.row.serial,
+            self._timeline.seconds,
+            asked.patience,
+            is_at_stake=is_starting and asked.on_abandon is OnAbandon.CANCEL and not keeps,
+        )
         self.row.on_resumed = lambda: self._woken(attempt)
         self.row.on_seen = lambda: self._meddle(attempt, _BETWEEN)
         self.row.on_failed = lambda: self._retry(attempt)
-        self._host.remember(task, request)
+        self._host.remember(wait)
+        if attempt.request is not None:
+            self._host.starts.requests[task.token] = attempt.request
+        if self._timeline.hits("operator told to end before it parked", 0.04):
+            self._timeline.after(chance.choice((1, 10, 60)) * chance.random(), lambda: self._told_to_end(attempt))
         self._send(attempt)
 
-    def _a_run(self, target: str) -> RunKey:
+    def _a_run(self) -> RunKey:
         chance = self._timeline.random
-        known = list(self._host.adf.runs)
+        until = self._timeline.now() + timedelta(hours=1)
+        known = [run.key for run in self._host.adf.runs.values() if run.ends < until]
         if known and chance.random() < 0.6:
             return chance.choice(known)
         return self._host.adf.begin(chance.choice(list(self._host.rules.factories.values()))).key
@@ -131,8 +135,9 @@ class Task:
         """Ask the bridge; whatever happens to the request, it is repeated under its key until somebody answers."""
         if not self._is_on(attempt):
             return
-        if self._timeline.seconds - attempt.began > PATIENCE:
-            self._end("failed")
+        if self._timeline.seconds - attempt.began > attempt.patience:
+            self._timeline.happened["the operator gave up: start_timeout"] += 1
+            self._fail(attempt)
             return
         up = [one for one in self._host.bridges if one.up]
         attempt.busy = True
@@ -153,29 +158,23 @@ class Task:
                 self._send(attempt)
 
         if up and not self._timeline.hits("request of the operator lost", 0.05):
-            self._timeline.random.choice(up).spawn(self._use_case(attempt), heard, failed)
+            self._timeline.random.choice(up).spawn(self._use_case(attempt), heard, failed, attempt.caller)
             if self._timeline.hits("request of the operator doubled", 0.05):
-                self._timeline.random.choice(up).spawn(self._use_case(attempt))
+                self._timeline.random.choice(up).spawn(self._use_case(attempt), caller=attempt.caller)
         self._timeline.after(30, again)
 
     def _use_case(self, attempt: Attempt) -> Any:
         if attempt.parked:
             return do(FindWait(attempt.task.token))
-        if attempt.run is not None:
-            return service.register_wait(attempt.run, attempt.request, self._host.rules)
-        key = attempt.task.token
-        factories = sorted(self._host.rules.factories.items())
-        request = TriggerRequest(
-            idempotency_key=key,
-            body_hash=key,
-            factory=factories[len(key + self._name.task_id) % len(factories)][1],
-            pipeline="copy_orders",
-            parameters={"key": key, "secret": SECRET},
-            wait=attempt.request,
-        )
-        return service.start_run(request, self._host.rules)
+        if attempt.request is not None:
+            return service.start_run(attempt.request, self._host.rules)
+        assert attempt.run is not None
+        return service.register_wait(attempt.run, attempt.wait, self._host.rules)
 
     def _answered(self, attempt: Attempt, result: Any) -> None:
+        if isinstance(result, service.StartAnswer):
+            attempt.told = self._host.starts.told(attempt.task.token, result.document)
+            self._captures.take(attempt)
         if not self._is_on(attempt):
             return
         if result is None:
@@ -188,17 +187,20 @@ class Task:
             return
         if attempt.task.token not in self._host.airflow.crossed:
             self._host.airflow.completed(completed)
-        self._end("success" if completed.status is Outcome.SUCCEEDED else "failed")
+        self._finish(attempt, succeeded=completed.status is Outcome.SUCCEEDED)
 
     def _refused(self, attempt: Attempt, error: Exception) -> None:
         if not isinstance(error, Problem):
             raise error
         if SECRET in error.detail:
             raise Violation("secret", f"{error.code} holds a parameter", attempt.task.token)
+        if isinstance(error, UnknownOutcome):
+            self._host.starts.told_unknown(attempt.task.token)
+            self._captures.take(attempt)
         if not self._is_on(attempt):
             return
         if isinstance(error, _AGAIN):
-            pause = (error.retry_after or timedelta(seconds=2)).total_seconds()
+            pause = min((error.retry_after or timedelta(seconds=2)).total_seconds(), LONGEST_PAUSE)
             self._timeline.after(pause + self._timeline.random.random(), lambda: self._send(attempt))
         else:
             self._timeline.happened[f"told the operator: {error.code}"] += 1
@@ -236,7 +238,14 @@ class Task:
             attempt.began = self._timeline.seconds
             self._send(attempt)
             return
-        self._end("success" if answer is not None and answer.chosen == ("Succeeded",) else "failed")
+        self._finish(attempt, succeeded=answer is not None and answer.chosen == ("Succeeded",))
+
+    def _finish(self, attempt: Attempt, *, succeeded: bool) -> None:
+        """End a try as its run has; Airflow makes another one of some that failed."""
+        if not succeeded and self._timeline.random.random() < RETRIED:
+            self._fail(attempt)
+        else:
+            self._end("success" if succeeded else "failed")
 
     # --- what else happens to a task ---
 
@@ -254,17 +263,19 @@ class Task:
                 self.answer()
             case "remove":
                 self.remove()
+            case "remake":
+                self.remake(chance.uniform(1, 60))
             case _:
                 self.withdraw()
 
     def clear(self, seconds: float) -> None:
         """Have a person clear the task; its next try begins so much later."""
         self._timeline.faults["person: cleared"] += 1
-        self._again(None, seconds)
+        self._again(None, seconds, NewTry.CLEAR)
 
     def _clear_running(self, attempt: Attempt) -> None:
         if self._is_on(attempt):
-            self._again("restarting", self._timeline.random.uniform(5, 30))
+            self._again("restarting", self._timeline.random.uniform(5, 30), NewTry.CLEAR)
 
     def mark(self, state: str) -> None:
         """Have a person mark the task, or Airflow take it out of its DAG."""
@@ -285,6 +296,22 @@ class Task:
         self._end("failed")
         self._host.airflow.instances.pop(self._place, None)
 
+    def remake(self, seconds: float) -> None:
+        """Have the DAG run deleted, and made again under the same names: its tasks begin with their first try."""
+        if self.row.id is None:
+            return  # an Airflow without ids of task instances has no state to park in
+        self._timeline.faults["person: deleted the DAG run and made it again"] += 1
+        serial = self.row.serial + 1
+        self._end("failed")
+        self.row = self._host.airflow.instances[self._place] = Instance(self._id(serial), serial=serial)
+        self._after, self._since_try = None, 1
+
+        def begin() -> None:
+            if self.row.serial == serial:
+                self.execute()
+
+        self._timeline.after(seconds, begin)
+
     def withdraw(self) -> None:
         """Have the task killed: the operator withdraws its wait."""
         self._timeline.faults["withdrawn"] += 1
@@ -293,6 +320,15 @@ class Task:
             self._timeline.random.choice(up).spawn(service.withdraw(self._attempt.task.token))
         self._end("failed")
 
+    def _told_to_end(self, attempt: Attempt) -> None:
+        """Have the operator's process end before it has parked, having cancelled what no try can take over."""
+        if not self._is_on(attempt):
+            return
+        if attempt.is_at_stake and attempt.told is not None:
+            use_case = service.cancel_run(attempt.told, self._host.rules, recursive=True)
+            self._host.ask(use_case, Caller(is_operator=True))
+        self._fail(attempt)
+
     def _fail(self, attempt: Attempt) -> None:
         self._end("failed")
         self._retry(attempt)
@@ -300,17 +336,23 @@ class Task:
     def _retry(self, attempt: Attempt) -> None:
         if attempt.serial == self.row.serial and self.row.try_number < TRIES and self._timeline.chaos:
             self._timeline.faults["retried"] += 1
-            self._again("up_for_retry", self._timeline.random.uniform(1, 50))
+            self._again("up_for_retry", self._timeline.random.uniform(1, 50), NewTry.RETRY)
 
-    def _again(self, state: str | None, seconds: float) -> None:
+    def _again(self, state: str | None, seconds: float, after: NewTry) -> None:
         """Have another try: a new id at once, its number only when it runs."""
+        self._after = after
         row = self.row
+        if after is NewTry.CLEAR:
+            self._since_try = row.try_number + 1
         row.serial += 1
         row.state, row.token = state, ""
         if row.id is not None:
-            row.id = f"{self._name.task_id}/{row.serial}"
+            row.id = self._id(row.serial)
         serial = row.serial
         self._timeline.after(seconds, lambda: self._next_try(serial))
+
+    def _id(self, serial: int) -> str:
+        return f"{self._name.task_id}[{self._name.map_index}]/{serial}"
 
     def _next_try(self, serial: int) -> None:
         if self.row.serial == serial:

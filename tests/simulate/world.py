@@ -8,30 +8,39 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
-from bridge.model import Completion, FactoryId, OnAbandon, Outcome, RunKey, TaskRef, Wait, WaitRequest, WaitState
-from tests.fakes.airflow import place_of
+from bridge.app import REPAIR_EVERY
+from bridge.model import Completion, FactoryId, Outcome, TaskRef, WaitRequest, WaitState
 from tests.fakes.samples import FACTORY
 from tests.fakes.samples import RULES as SAMPLE_RULES
-from tests.simulate.adf import SimAdf, TrueRun
-from tests.simulate.airflow import GOING_ON, SimAirflow
+from tests.simulate.abandonment import Abandonment
+from tests.simulate.adf import SimAdf
+from tests.simulate.airflow import SimAirflow
+from tests.simulate.asking import Asked
+from tests.simulate.attempt import Host
 from tests.simulate.audit import Audit
 from tests.simulate.event_grid import EventGrid
 from tests.simulate.instance import Instance, Setting
+from tests.simulate.starts import Starts
 from tests.simulate.store import SimTable
-from tests.simulate.tasks import Host, Task
+from tests.simulate.tasks import Task
 from tests.simulate.timeline import Timeline, Violation
+from tests.simulate.true_run import TrueRun
 
 INSTANCES: Final = 3
-_IN_TIME: Final = timedelta(minutes=2)  # longer than any call in the simulated world takes
-TASKS: Final = 24
-CHAOS: Final = 420.0
+TASKS: Final = 14
+# Tasks of one DAG that are mapped over something else than what they ask the bridge for.
+MAPPED: Final = (3, 3)
+CREATE_RUN_FAILS: Final = 0.5  # of the times at which they ask
+CHAOS: Final = 440.0
 # The longest run that began in the chaos, the longest pause of a breaker, a sweep, and a delivery.
 QUIET: Final = 300.0 + 300 + 120 + 600
-# Operators repeat a request for less than that.
-RULES: Final = replace(SAMPLE_RULES, retention=timedelta(minutes=5))
+# Operators repeat a request, and others replay it, for less than that.
+RULES: Final = replace(SAMPLE_RULES, retention=timedelta(minutes=6))
+# An instance repairs every so often, if it does not die.
+_REPAIRED_IN: Final = REPAIR_EVERY * 3
 
 
 @dataclass(frozen=True)
@@ -60,14 +69,18 @@ class World:
         self.table = SimTable(timeline, self.audit, trouble.table)
         self.airflow = SimAirflow(timeline, trouble.airflow, self._untrue)
         self.adf = self.make_adf(trouble.adf)
-        self.adf.check_cancel = self._check_cancel
         self.adf.wrapping = self.wrapping
+        self.starts = Starts(timeline, self.audit, self.adf, self.table.was_lost)
+        self.abandonment = Abandonment(timeline, self.audit, self.airflow, self.adf, self.starts)
+        self.adf.check_create, self.adf.check_cancel = self.starts.creating, self.abandonment.check_cancel
+        self.audit.on_request, self.audit.on_request_gone = self.starts.wrote, self.starts.removed
         setting = Setting(
             timeline,
             self.table,
             self.audit,
             self.airflow,
             self.adf,
+            self.starts,
             RULES,
             crashes=trouble.crashes,
             stalls=trouble.stalls,
@@ -76,26 +89,33 @@ class World:
         self.bridges = [self.make_bridge(setting) for _ in range(INSTANCES)]
         self.grid = self.make_grid(trouble.drops)
         self.tasks: list[Task] = []
-        self._host = Host(timeline, self.airflow, self.adf, self.bridges, RULES, self._remember, trouble.meddling)
+        self._host = Host(
+            timeline, self.airflow, self.adf, self.bridges, self.starts, RULES, self._remember, trouble.meddling
+        )
 
-    def new_task(self, target: str, *, existing: bool, has_id: bool = True) -> Task:
-        """Have one more task; `existing` when it waits for a run that somebody else has started."""
-        name = f"task-{len(self.tasks)}"
+    def new_task(
+        self, target: str, asked: Asked, *, existing: bool = False, has_id: bool = True, map_index: int = -1
+    ) -> Task:
+        """Have one more task; `existing` when it waits for a run that somebody else has started.
+
+        One with a map index is a further one of the task before, unless that is 0.
+        """
+        name = f"task-{len(self.tasks) - max(map_index, 0)}"
         task = TaskRef(
             target=target,
             dag_id="orders",
             run_id="manual",
             task_id=name,
-            map_index=-1,
+            map_index=map_index,
             try_number=1,
-            task_instance_id=f"{name}/0" if has_id else None,
+            task_instance_id=f"{name}[{map_index}]/0" if has_id else None,
             nonce="",
         )
-        self.tasks.append(Task(self._host, task, existing=existing))
+        self.tasks.append(Task(self._host, task, asked, existing=existing))
         return self.tasks[-1]
 
-    def _remember(self, task: TaskRef, request: WaitRequest) -> None:
-        self.requests[task.token] = request
+    def _remember(self, request: WaitRequest) -> None:
+        self.requests[request.task.token] = request
 
     def make_adf(self, trouble: float) -> SimAdf:
         """Make the ADF that this world has."""
@@ -127,37 +147,17 @@ class World:
         truth = true.status(now)
         return None if truth.value == completion.status.value else f"told {completion.status}, ADF says {truth}"
 
-    def _check_cancel(self, key: RunKey) -> None:
-        """Raise Violation when a run is cancelled that is waited for, or whose waits do not want that."""
-        now = self.timeline.now()
-        waits = [wait for wait in self.audit.every_wait() if wait.key == key]
-        reasons = [self._still_waits(wait, now) for wait in waits if wait.on_abandon is OnAbandon.CANCEL]
-        if not reasons or all(reasons):
-            raise Violation("cancelled", f"{key.run_id} was cancelled: {reasons or 'no wait wants that'}")
-        for wait in waits:
-            # One that registers while the run is being cancelled comes too late.
-            settled = now - wait.registered_at > _IN_TIME
-            if wait.state is WaitState.OPEN and settled:
-                raise Violation("cancelled", f"{key.run_id} was cancelled, and another task waits for it", wait.token)
-
-    def _still_waits(self, wait: Wait, now: datetime) -> str:
-        """Say how a task still waits in the try that registered; nothing if it does not."""
-        row = self.airflow.instances.get(place_of(wait.task))
-        if now >= wait.deadline:
-            return ""
-        if row is None:
-            # Unless Airflow had shown before that the try was over, and the task was removed since.
-            seen = wait.token in self.airflow.seen_over
-            return "" if seen else "its task is not there, which proves nothing"
-        return f"its task is {row.state}" if row.token == wait.token and row.state in GOING_ON else ""
-
     def come_to_rest(self) -> None:
         """Have nothing go wrong from now on, until nothing is left to do; raise Violation for what is lost."""
         self.timeline.chaos = False
+        quiet_since = self.timeline.now()
+        self.abandonment.prolong([task.awaited for task in self.tasks])
         self._live_until(self.timeline.seconds + QUIET)
         self._check_nothing_lost()
         self.check_told()
-        self.table.check_index()
+        self.abandonment.check_cancelled()
+        if self.timeline.now() > quiet_since + _REPAIRED_IN:
+            self.table.check_index(quiet_since)
 
     def _live_until(self, seconds: float) -> None:
         while self.timeline.seconds < seconds and not self._is_settled():
@@ -217,9 +217,13 @@ class Episode(World):
         )
         super().__init__(timeline, trouble)
         for number in range(TASKS):
-            target = chance.choice(sorted(RULES.targets))
-            task = self.new_task(target, existing=number % 4 == 0, has_id=chance.random() >= 0.15)
+            task = self._any_task(existing=number % 3 == 0)
             timeline.after(chance.uniform(0, CHAOS * 0.6), task.execute)
+        for tasks in MAPPED:
+            start = chance.uniform(0, CHAOS * 0.6)
+            self._any_tasks(tasks, start)
+            if chance.random() < CREATE_RUN_FAILS:
+                timeline.after(start, lambda: self.adf.lose_create_runs(chance.uniform(10, 40)))
         for target in sorted(RULES.targets):
             if chance.random() < 0.3:
                 start, length = chance.uniform(0, CHAOS), chance.uniform(20, 240)
@@ -227,6 +231,21 @@ class Episode(World):
         for _ in range(chance.choice((0, 0, 3, 30))):
             number = chance.randrange(1_000)
             timeline.after(chance.uniform(0, CHAOS), lambda number=number: self.table.lose_an_index_row(number))  # type: ignore[misc]
+
+    def _any_task(self, *, existing: bool) -> Task:
+        chance = self.timeline.random
+        asked = Asked.anything(chance, list(RULES.factories.values()))
+        target = chance.choice(sorted(RULES.targets))
+        return self.new_task(target, asked, existing=existing, has_id=chance.random() >= 0.15)
+
+    def _any_tasks(self, number: int, seconds: float) -> None:
+        """Have mapped tasks that ask for the same, nearly at the same time."""
+        chance = self.timeline.random
+        asked = Asked.anything(chance, list(RULES.factories.values()))
+        target = chance.choice(sorted(RULES.targets))
+        for map_index in range(number):
+            task = self.new_task(target, asked, map_index=map_index)
+            self.timeline.after(seconds + chance.uniform(0, 5), task.execute)
 
     def run(self) -> Told:
         """Live through the chaos and the quiet; raise Violation when a promise was broken."""

@@ -94,8 +94,11 @@ class Plan:
 
     @property
     def unknown_at_most(self) -> int:
-        """How many tasks may be told that nobody knows whether their run was started: a few for each kill."""
-        return 3 * self.kills
+        """How many tasks may be told that nobody knows whether a run was started, and have none: one for each kill.
+
+        They were about to have createRun sent. A run that was started carries its key, and is always found.
+        """
+        return self.kills
 
     def schedule(self) -> Iterator[PlannedKill]:
         """Spread the kills over the runs, each somewhere in its part, and let the moments take turns."""

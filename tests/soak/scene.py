@@ -99,7 +99,7 @@ def running_scene(plan: Plan, folder: Path) -> Iterator[Scene]:
                 "BRIDGE_TABLES__tableServiceUri": azurite.url,
                 "BRIDGE_TABLES__tableName": _TABLE,
             }
-            store = TableStore(connect(azurite.url, _TABLE), retention=_RETENTION)
+            store = TableStore(connect(azurite.url, _TABLE))
         else:
             tables = {"BRIDGE_STORE": f"sqlite:///{folder / 'bridge.sqlite3'}"}
             store = SqliteStore(folder / "bridge.sqlite3", retention=_RETENTION)

@@ -68,6 +68,7 @@ class Soaked:
             "lost": verdict.count("lost"),
             "told a wrong status or run": verdict.count("wrong"),
             "answered for another task": verdict.count("foreign"),
+            "told that nobody knows of a run that there is": verdict.count("not found"),
             "told too often that nobody knows": max(0, len(verdict.unknown) - plan.unknown_at_most),
             "waits that the bridge did not close": self.unsettled,
             f"hosts that ended without a kill{codes}": len(self.crashes),

@@ -61,6 +61,8 @@ def _broken(account: Account) -> Iterable[Broken]:
     completions = len(answered) + len(account.taken)
     if completions > 1:
         yield Broken("duplicate", account.token, f"{len(answered)} in answers, {len(account.taken)} by resuming")
+    if account.refusal == UNKNOWN and account.runs:
+        yield Broken("not found", account.token, "nobody knows whether a run was started, and there is one")
     if account.refusal not in {None, UNKNOWN}:
         yield Broken("lost", account.token, f"refused: {account.refusal}")
     elif account.refusal is None and not account.tellings:

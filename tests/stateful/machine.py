@@ -10,10 +10,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bridge.model import FactoryId, RunStatus
+from bridge.model import FactoryId, PreviousTry, RunStatus
 from tests.simulate.airflow import IN_THE_END
+from tests.simulate.asking import Asked
 from tests.simulate.faults import FAULTS, POINTS
 from tests.simulate.tasks import Task
+from tests.simulate.true_run import KEYED, PIPELINE
 from tests.simulate.world import RULES
 from tests.stateful.scripted import ScriptedWorld
 
@@ -35,6 +37,7 @@ MOST_RUNS: Final = 8
 _NOT_ARMED: Final = frozenset(
     {
         "S15: cleared between fence and PATCH",
+        "adf lost many createRuns",
         "airflow 409",
         "airflow outage",
         "crash after an effect",
@@ -45,9 +48,11 @@ _NOT_ARMED: Final = frozenset(
         "event doubled",
         "event dropped",
         "event forged",
-        "index row lost",
+        "index row of a request lost",
+        "index row of a wait lost",
         "person: answered",
         "person: cleared",
+        "person: deleted the DAG run and made it again",
         "person: marked",
         "person: removed the task",
         "retried",
@@ -137,10 +142,38 @@ class BridgeMachine(RuleBasedStateMachine):
     # --- tasks, and the people who meddle with them ---
 
     @precondition(lambda self: len(self.world.tasks) < MOST_TASKS)
-    @rule(airflow=st.sampled_from(TARGETS), existing=st.booleans())
-    def a_task_starts(self, airflow: str, *, existing: bool) -> None:
-        """Have a task start a run, or wait for one that is there."""
-        self.world.new_task(airflow, existing=existing).execute()
+    @rule(
+        airflow=st.sampled_from(TARGETS),
+        factory=st.sampled_from(FACTORIES),
+        pipeline=st.sampled_from((PIPELINE, PIPELINE, KEYED)),
+        on_retry=st.sampled_from(PreviousTry),
+        on_clear=st.sampled_from(PreviousTry),
+        number=any_one,
+    )
+    def a_task_starts(  # noqa: PLR0917 - what an author decides
+        self,
+        airflow: str,
+        factory: FactoryId,
+        pipeline: str,
+        on_retry: PreviousTry,
+        on_clear: PreviousTry,
+        number: int,
+    ) -> None:
+        """Have a task start a run; several ask for the same."""
+        asked = Asked(factory, pipeline, day=1 + number // 4, on_retry=on_retry, on_clear=on_clear)
+        self.world.new_task(airflow, asked).execute()
+
+    @precondition(lambda self: len(self.world.tasks) < MOST_TASKS)
+    @rule(airflow=st.sampled_from(TARGETS), factory=st.sampled_from(FACTORIES))
+    def a_task_waits(self, airflow: str, factory: FactoryId) -> None:
+        """Have a task wait for a run that is there."""
+        self.world.new_task(airflow, Asked(factory), existing=True).execute()
+
+    @precondition(lambda self: self._parked())
+    @rule(number=any_one, seconds=st.sampled_from((1.0, 30.0)))
+    def a_dag_run_is_made_again(self, number: int, seconds: float) -> None:
+        """Have a person delete a DAG run and make it again under the same names."""
+        pick(self._parked(), number).remake(seconds)
 
     @precondition(lambda self: self._parked())
     @rule(number=any_one, seconds=st.sampled_from((0.0, 0.1, 3.0, 20.0)))
@@ -186,7 +219,7 @@ class BridgeMachine(RuleBasedStateMachine):
 
     @rule(number=any_one)
     def an_index_row_is_lost(self, number: int) -> None:
-        """Lose a way to a wait."""
+        """Lose a way to a wait, or to a request."""
         self.world.table.lose_an_index_row(number)
 
     @rule(number=any_one, point=st.sampled_from(POINTS))

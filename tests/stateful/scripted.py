@@ -11,11 +11,12 @@ from typing import Final
 
 from bridge.model import RunKey, RunStatus
 from tests.fakes.samples import cloud_event
-from tests.simulate.adf import SimAdf, TrueRun
+from tests.simulate.adf import SimAdf
 from tests.simulate.audit import Audit
 from tests.simulate.event_grid import EventGrid
 from tests.simulate.instance import Instance, Setting
 from tests.simulate.timeline import Timeline
+from tests.simulate.true_run import TrueRun
 from tests.simulate.world import Trouble, World
 
 # A run that nobody ends goes on for longer than any example.

@@ -16,7 +16,7 @@ def test_every_promise_is_kept() -> None:
     run_state_machine_as_test(BridgeMachine, settings=SETTINGS)
 
 
-@pytest.mark.parametrize("rule", ["no-sweep", "no-fence"])
+@pytest.mark.parametrize("rule", ["no-sweep", "no-fence", "lease-taken-over", "reattach-to-any-task's-run"])
 def test_a_broken_rule_is_caught(rule: str) -> None:
     """Without one of its rules, the bridge breaks a promise in one of these stories."""
     quietly = settings(SETTINGS, phases=(Phase.generate,), verbosity=Verbosity.quiet, max_examples=1_000)

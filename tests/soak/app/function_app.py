@@ -1,6 +1,6 @@
 """The Function app, in a hurry: what a killed process leaves behind is taken up after seconds, not after a minute.
 
-Nothing but three durations differs, so that a short soak in the test suite need not wait for them.
+Nothing but four durations differs, so that a short soak in the test suite need not wait for them.
 """
 
 import os
@@ -12,7 +12,7 @@ from bridge import policy
 
 LEASE = timedelta(seconds=float(os.environ["SOAK_LEASE_SECONDS"]))
 
-for duration in ("DELIVERY_LEASE", "START_LEASE", "INLINE_PROOF"):
+for duration in ("DELIVERY_LEASE", "START_LEASE", "SEARCH_FOR", "INLINE_PROOF"):
     assert isinstance(getattr(policy, duration), timedelta)
     setattr(policy, duration, LEASE)
 

@@ -1,0 +1,99 @@
+"""The promises about runs that nobody waits for: none is cancelled too early, and each that is to be is, in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from datetime import datetime, timedelta
+from typing import Final
+
+from bridge.model import OnAbandon, RunKey, RunStatus, Wait, WaitState
+from tests.fakes.airflow import PARKED, place_of
+from tests.simulate.adf import SimAdf
+from tests.simulate.airflow import GOING_ON, IN_THE_END, SimAirflow
+from tests.simulate.audit import Audit
+from tests.simulate.starts import Starts
+from tests.simulate.timeline import Timeline, Violation
+
+_IN_TIME: Final = timedelta(minutes=2)  # longer than any call in the simulated world takes
+_SOON: Final = timedelta(minutes=7)
+
+
+class Abandonment:
+    """Knows who truly waits for a run, and who may yet take it over."""
+
+    def __init__(self, timeline: Timeline, audit: Audit, airflow: SimAirflow, adf: SimAdf, starts: Starts) -> None:
+        self._timeline = timeline
+        self._audit = audit
+        self._airflow = airflow
+        self._adf = adf
+        self._starts = starts
+        self._to_be_cancelled: list[Wait] = []
+
+    def check_cancel(self, key: RunKey) -> None:
+        """Raise Violation when a run is cancelled that is waited for, or whose waits do not want that."""
+        now = self._timeline.now()
+        every = self._audit.every_wait()
+        waits = [wait for wait in every if wait.key == key]
+        reasons = [self._still_wanted(wait, now) for wait in waits if wait.on_abandon is OnAbandon.CANCEL]
+        if not reasons or all(reasons):
+            raise Violation("cancelled", f"{key.run_id} was cancelled: {reasons or 'no wait wants that'}")
+        related = self._related(key)
+        for wait in every:
+            # One that registers while the run is being cancelled comes too late.
+            settled = now - wait.registered_at > _IN_TIME
+            if wait.key in related and wait.state is WaitState.OPEN and settled:
+                raise Violation("cancelled", f"{key.run_id} was cancelled, and another task waits for it", wait.token)
+
+    def _related(self, key: RunKey) -> set[RunKey | None]:
+        """Return the runs whose end a cancel of a run is: what it wraps as well, and what wraps it."""
+        run = self._adf.runs[key]
+        return {key, run.child, run.parent}
+
+    def _still_wanted(self, wait: Wait, now: datetime) -> str:
+        """Say why a run is not abandoned by a task in the try that registered; nothing if it is."""
+        row = self._airflow.instances.get(place_of(wait.task))
+        if now >= wait.deadline:
+            return ""
+        kept = wait.keep_for_next_try and not self._starts.has_spoken(wait)
+        if row is None:
+            # Unless Airflow had shown before that the try was over, and the task was removed since.
+            seen = self._airflow.seen_ended if kept else self._airflow.seen_over
+            return "" if wait.token in seen else "its task is not there, which proves nothing"
+        if row.token == wait.token and row.state in GOING_ON:
+            return f"its task is {row.state}"
+        over = row.state in IN_THE_END or wait.token in self._airflow.seen_ended
+        return f"its next try may take it over; its task is {row.state}" if kept and not over else ""
+
+    def prolong(self, awaited: Collection[RunKey | None]) -> None:
+        """Have the runs go on that are abandoned now, or will be soon, until they are cancelled as they have to be.
+
+        But for those that somebody is about to wait for.
+        """
+        now = self._timeline.now()
+        for wait in self._abandoned(now):
+            goes_on = not self._adf.truth(wait.key).status(now).is_terminal
+            if goes_on and not self._related(wait.key) & set(awaited):
+                self._adf.prolong(wait.key)
+                self._to_be_cancelled.append(wait)
+
+    def _abandoned(self, now: datetime) -> Iterator[Wait]:
+        """Yield the open waits of tasks that are over for good, or that will be by their deadline; of these alone."""
+        still_open = [wait for wait in self._audit.waits.values() if wait.state is WaitState.OPEN]
+        for wait in still_open:
+            row = self._airflow.instances.get(place_of(wait.task))
+            related = self._related(wait.key)
+            alone = not any(other.key in related for other in still_open if other is not wait)
+            if wait.on_abandon is OnAbandon.CANCEL and row is not None and alone:
+                expires = row.token == wait.token and row.state == PARKED and wait.deadline < now + _SOON
+                if row.state in IN_THE_END or expires:
+                    yield wait
+
+    def check_cancelled(self) -> None:
+        """Raise Violation for a run that was abandoned, and goes on all the same."""
+        for wait in self._to_be_cancelled:
+            run = self._adf.truth(wait.key)
+            after = self._audit.wait(wait.token)
+            state = after.state if after is not None else None
+            if state is not WaitState.WITHDRAWN and run.outcome is not RunStatus.CANCELLED:
+                raise Violation("abandoned", f"{wait.key.run_id} goes on, its wait is {state}", wait.token)
+            self._timeline.happened["abandoned run was cancelled in the end"] += 1
