@@ -15,7 +15,7 @@ from local.adf.managed_identity import ManagedIdentity
 from local.adf.parameters import bind
 from local.adf.pipeline import Pipeline
 from local.adf.pipelines import Pipelines
-from local.adf.recovery import Recovery
+from local.adf.recovery import Recovery, taken_over
 from local.adf.run import Invoker, PipelineRun
 from local.adf.run_queue import RunQueue
 from local.adf.status import Status, now
@@ -59,9 +59,11 @@ class Engine:
         """
         if recovery is None:
             return self._begin(PipelineRun(factory, pipeline, bind(pipeline, given)))
-        earlier = recovery.find(self.runs, pipeline)
+        earlier = recovery.find(self.runs, factory, pipeline)
         settled = recovery.settled(pipeline, earlier)
-        run = self._begin(PipelineRun(factory, pipeline, dict(earlier.parameters), settled=settled))
+        kept = taken_over(pipeline, earlier, settled)
+        parameters = dict(earlier.parameters)
+        run = self._begin(PipelineRun(factory, pipeline, parameters, settled=settled, taken_over=kept))
         if recovery.is_recovery:
             run.group_id = earlier.group_id
             for other in self.runs.values():

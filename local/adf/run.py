@@ -26,7 +26,7 @@ class Invoker:
 @dataclass(slots=True, eq=False)
 class PipelineRun:
     """One run. `settled` are activities that a recovery takes over from the run before instead of running
-    them again.
+    them again, `taken_over` their executions there.
     """
 
     factory: Factory
@@ -37,6 +37,7 @@ class PipelineRun:
     group_id: str = ""
     is_latest: bool = True
     settled: dict[str, Outcome] = field(default_factory=dict)
+    taken_over: dict[str, ActivityRun] = field(default_factory=dict)
     variables: dict[str, JsonValue] = field(default_factory=dict)
     status: Status = Status.QUEUED
     start: datetime = field(default_factory=now)
@@ -64,6 +65,10 @@ class PipelineRun:
     def last_executions(self) -> dict[str, ActivityRun]:
         """Every activity's last execution, by the activity's name."""
         return {execution.activity.name: execution for execution in self.activity_runs}
+
+    def seen_executions(self) -> dict[str, ActivityRun]:
+        """The same, with those of the run before that are taken over."""
+        return self.taken_over | self.last_executions()
 
     def outcomes(self) -> dict[str, Outcome]:
         """How the activities that ran have ended: a later attempt counts, an earlier one does not."""

@@ -13,7 +13,7 @@ from local.json_value import JsonObject, JsonValue
 
 def scope_of(run: PipelineRun) -> Scope:
     """The run as it is now."""
-    executions = run.last_executions()
+    executions = run.seen_executions()
     activities: dict[str, JsonValue] = {
         activity.name: _activity(executions[activity.name]) if activity.name in executions else None
         for activity in every_activity(run.pipeline.activities)

@@ -266,11 +266,15 @@ def hosted_bridge(folder: Path, settings: Mapping[str, str], *, log: str = "func
 
 
 def pipelines(folder: Path) -> Path:
-    """The pipeline of both factories: `held` runs until it is told to end. Nothing tells Event Grid of it."""
+    """The pipelines of both factories, which run until they are told to end. Nothing tells Event Grid of them.
+
+    `keyed` takes the key of the request that starts it.
+    """
     folder.mkdir()
     held = [{"name": "Load", "type": "Copy", "userProperties": [{"name": "localSeconds", "value": "held"}]}]
     parameters = {"secret": {"type": "string", "defaultValue": ""}}
     write_pipeline(folder, "held", {"activities": held, "parameters": parameters})
+    write_pipeline(folder, "keyed", {"activities": held, "parameters": {"bridge_key": {"type": "string"}}})
     return folder
 
 

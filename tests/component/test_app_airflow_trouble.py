@@ -233,6 +233,14 @@ def test_unknown_task(bridge: Bridge, airflow: FakeAirflow) -> None:
     assert ["decided", "missing", "delivered"] == bridge.story(token)[2:]
 
 
+def test_page_of_a_proxy(bridge: Bridge, airflow: FakeAirflow) -> None:
+    """S07, S10: a proxy's 404, while there is no Airflow behind it, says nothing of the task: the call failed."""
+    _, token, run_id = bridge.parked(airflow)
+    airflow.trouble("GET", "/api/v2/", status=404, body=b"<html><h1>404 Not Found</h1></html>", times=2)
+    bridge.complete(token, run_id)
+    assert ["decided", "failed", "failed", "delivered"] == bridge.story(token)[2:]
+
+
 # --- redirects --------------------------------------------------------------------------------------------------------
 
 

@@ -46,3 +46,16 @@ def test_cancelled_at_the_deadline(bridge: Bridge, airflow: FakeAirflow) -> None
     assert [["Expired"]] * 2 == [patch.body["chosen_options"] for patch in airflow.patches]
     eventually(lambda: status_of(bridge, runs["cancel"]) == "Cancelled")
     assert "InProgress" == status_of(bridge, runs["leave"])
+
+
+def test_cancelled_by_a_task_that_gives_up(bridge: Bridge, airflow: FakeAirflow) -> None:
+    """S30: a task that gives up has its run cancelled, unless another task waits for that run."""
+    _, token, run_id = bridge.parked(airflow)
+    sensor = wait_of(airflow, airflow.task(task_id="sensor"))
+    assert 200 == bridge.call("POST", "/waits", json={"factory": "sales", "run_id": run_id, **sensor}).status_code
+    asked = {"token": token}
+    kept = bridge.call("POST", f"/runs/{run_id}/cancel", json=asked)
+    assert (202, "waited-for") == (kept.status_code, kept.json()["cancel"])
+    assert status_of(bridge, run_id) in {"Queued", "InProgress"}
+    bridge.call("DELETE", f"/waits/{token_of(sensor)}")
+    assert "accepted" == bridge.call("POST", f"/runs/{run_id}/cancel", json=asked).json()["cancel"]

@@ -100,14 +100,14 @@ _MALFORMED: dict[str, Any] = {
 
 @pytest.mark.parametrize("event", _MALFORMED.values(), ids=_MALFORMED)
 def test_malformed_event(bridge: Bridge, event: Any) -> None:
-    """S26: an event that cannot be read is taken, asks ADF nothing, and stands in the list with the reason."""
-    before = bridge.adf.get("calls")["by_operation"]
+    """S26: an event that cannot be read is taken, asks ADF of no run, and stands in the list with the reason."""
+    before = set(bridge.adf.get("calls")["by_run"])
     assert 202 == bridge.deliver(event).status_code
     newest = bridge.call("GET", "/events", params={"limit": 1}).json()["events"][0]
     assert ("malformed", True, before) == (
         newest["verdict"],
         bool(newest["reason"]),
-        bridge.adf.get("calls")["by_operation"],
+        set(bridge.adf.get("calls")["by_run"]),
     )
 
 

@@ -52,7 +52,8 @@ RUNS = {"run": "Succeeded"}
     [
         pytest.param(Account("own", [told()], [told()], runs=RUNS), [], id="resumed"),
         pytest.param(Account("own", [told(resumed=False)], runs=RUNS), [], id="answered"),
-        pytest.param(Account("own", refusal=UNKNOWN, runs={"run": "InProgress"}), [], id="unknown"),
+        pytest.param(Account("own", refusal=UNKNOWN), [], id="unknown"),
+        pytest.param(Account("own", refusal=UNKNOWN, runs={"run": "InProgress"}), ["not found"], id="not-found"),
         pytest.param(Account("own", [], [], runs=RUNS), ["lost"], id="told-nothing"),
         pytest.param(Account("own", refusal="wait-conflict", runs=RUNS), ["lost"], id="refused"),
         pytest.param(

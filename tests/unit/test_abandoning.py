@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from bridge import decide, policy
-from bridge.model import OnAbandon, RunKey, RunStatus, TaskRef, WaitState
+from bridge.model import Match, OnAbandon, RunKey, RunStatus, TaskRef, WaitState, match_key
 from bridge.ports import OpenWait, ParkedTask, Refusal, RefusalKind
 from tests.fakes.adf import Lost
 from tests.fakes.airflow import FakeAirflow, place_of
@@ -19,6 +19,7 @@ from tests.fakes.samples import DEADLINE, FACTORY, KEY, MINUTE, SECOND, TASK, a_
 HOUR = timedelta(hours=1)
 CANCEL = OnAbandon.CANCEL
 FIRST = RunKey(FACTORY, "run-1")
+CHILD = RunKey(FACTORY, "child")
 FORBIDDEN = Refusal(RefusalKind.FORBIDDEN, "ADF answered 403")
 UNAVAILABLE = Refusal(RefusalKind.UNAVAILABLE, "ADF answered 502")
 
@@ -276,10 +277,54 @@ def test_the_run_ends_meanwhile() -> None:
     bench.tick()
     bench.adf.end(KEY, RunStatus.SUCCEEDED)
     bench.adf.query_script += [UNAVAILABLE] * 10
-    bench.adf.read_script += [UNAVAILABLE] * 10
     bench.pass_time(75 * SECOND)
     assert ("not-cancelled", WaitState.STALE) == (words(bench)[-1], bench.wait().state)
     assert RunStatus.SUCCEEDED is bench.adf.runs[KEY].status
+
+
+def wrapped(bench: Bench) -> None:
+    """Have the run be a wrapper's, which has started the run that it wraps."""
+    bench.adf.begin(KEY, pipeline="copy_orders__notified")
+    bench.adf.begin_child(CHILD, KEY)
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "other"),
+    [
+        pytest.param(lambda _: None, KEY, None, id="by match"),
+        pytest.param(wrapped, KEY, None, id="by match, the wrapped run"),
+        pytest.param(wrapped, KEY, CHILD, id="the wrapped run"),
+        pytest.param(wrapped, CHILD, KEY, id="the wrapper"),
+    ],
+)
+def test_somebody_waits_under_another_name(given: Callable[[Bench], None], key: RunKey, other: RunKey | None) -> None:
+    """A run is not cancelled while a task waits for it by match, for the run that it wraps, or for its wrapper."""
+    bench = Bench()
+    given(bench)
+    waiting(bench, key=key)
+    sensor = a_task(task_id="sensor", nonce="nonce-9", task_instance_id="ti-9")
+    if other is not None:
+        waiting(bench, OnAbandon.LEAVE, sensor, other)
+    else:
+        match = Match("copy_orders", START, tuple(RunStatus))
+        bench.airflow.run(sensor)
+        bench.register(sensor, match_key(FACTORY, match.pipeline, sensor.token), match=match)
+        bench.airflow.park(sensor)
+    bench.pass_time(5 * MINUTE)
+    bench.airflow.clear(TASK, new_id="ti-2")
+    bench.pass_time(10 * MINUTE)
+    assert ([], "not-cancelled", WaitState.OPEN) == (bench.adf.cancels, words(bench)[-1], bench.wait(sensor).state)
+
+
+def test_adf_cannot_be_asked_who_waits() -> None:
+    """A run is not cancelled before ADF has said whose it is; that is asked again."""
+    bench = Bench()
+    waiting(bench)
+    bench.airflow.clear(TASK, new_id="ti-2")
+    bench.pass_time(MINUTE)
+    bench.adf.read_script += [UNAVAILABLE] * 2
+    bench.pass_time(5 * MINUTE)
+    assert ([(KEY, True)], ["abandoned", "cancel-failed", "cancelled"]) == (bench.adf.cancels, words(bench)[-3:])
 
 
 def test_older_airflows() -> None:

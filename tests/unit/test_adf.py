@@ -1,23 +1,24 @@
 """Azure Data Factory through the SDK: what is sent, how often, and what is made of each answer."""
 
 import json
+import ssl
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
-from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
+from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError, SSLError
 
 from bridge.adapters.adf import DataFactory
 from bridge.config import Secret
-from bridge.model import FailedActivity, Match, RunReading, RunStatus
-from bridge.ports import Accepted, FoundRun, NotRunning, Refusal, RefusalKind, Started, WrapperPipeline
-from tests.fakes.samples import ARM_ID, FACTORY, KEY, MINUTE, a_reading
+from bridge.model import FailedActivity, Match, OtherFailure, Recovery, RecoveryMode, RunReading, RunStatus
+from bridge.ports import Accepted, FoundRun, NotRunning, PipelineDeclaration, Refusal, RefusalKind, RunsPage, Started
+from tests.fakes.samples import ARM_ID, FACTORY, KEY, MINUTE, OTHER_FACTORY, a_reading
 from tests.fakes.transport import Answer as Reply
 from tests.fakes.transport import ScriptedTransport
 
@@ -38,6 +39,15 @@ ERROR = {"error": {"code": "Nope", "message": "the reason"}}
 NO_CONNECTION = requests.exceptions.ConnectionError(
     MaxRetryError(HTTPConnectionPool("adf"), "/", NewConnectionError(HTTPConnection("adf"), "refused"))
 )
+
+
+def _tls(error: ssl.SSLError) -> requests.exceptions.SSLError:
+    """Return trouble with TLS, as requests tells it."""
+    return requests.exceptions.SSLError(MaxRetryError(HTTPConnectionPool("adf"), "/", SSLError(error)))
+
+
+UNTRUSTED = _tls(ssl.SSLCertVerificationError(1, "certificate verify failed"))
+BROKEN_TLS = _tls(ssl.SSLError(1, "decryption failed or bad record mac"))
 
 
 class Wire:
@@ -82,6 +92,61 @@ def test_starting_a_run(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize(
+    ("recovery", "asked"),
+    [
+        (Recovery(RUN_ID), {"startFromFailure": "true"}),
+        (Recovery(RUN_ID, RecoveryMode.FROM_ACTIVITY, "Load & check"), {"startActivityName": "Load & check"}),
+        (Recovery(RUN_ID, RecoveryMode.ALL), {}),
+    ],
+)
+def test_running_a_run_again(wire: Wire, recovery: Recovery, asked: dict[str, str]) -> None:
+    """A recovery names the run and from where on; no parameters are sent, which ADF would ignore."""
+    wire.answers((200, {"runId": "r-2"}))
+    assert Started("r-2") == wire.adf.create_run(FACTORY, "copy_orders", {"day": "2026-03-01"}, recovery)
+    (request,) = wire.transport.sent
+    url = urlsplit(request.url or "")
+    expected = {"referencePipelineRunId": RUN_ID, "isRecovery": "true", "api-version": "2018-06-01", **asked}
+    assert (f"{ARM_ID}/pipelines/copy_orders/createRun", expected) == (url.path, dict(parse_qsl(url.query)))
+    assert request.body is None
+
+
+@pytest.mark.parametrize("reply", [(503, ERROR), (429, ERROR, {"Retry-After": "0"}), requests.exceptions.ReadTimeout()])
+def test_a_recovery_leaves_once(wire: Wire, reply: Reply) -> None:
+    """S20: a createRun that runs a run again is sent exactly once, too."""
+    wire.answers(*[reply] * 5)
+    assert isinstance(wire.adf.create_run(FACTORY, "copy_orders", {}, Recovery(RUN_ID)), Refusal)
+    assert 1 == len(wire.transport.sent)
+
+
+QUEUE_FULL = (
+    "Pipeline execution throttled. If the concurrency value is set for a pipeline, "
+    "a maximum of 100 runs will be queued for execution."
+)
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        ((400, {"error": {"code": "BadRequest", "message": QUEUE_FULL}}), RefusalKind.THROTTLED),
+        ((409, {"error": {"code": "Other", "message": QUEUE_FULL.upper()}}), RefusalKind.THROTTLED),
+        ((400, {"error": {"message": f"ErrorCode=Busy, ErrorMessage={QUEUE_FULL}"}}), RefusalKind.THROTTLED),
+        (
+            (400, {"error": {"code": "BadRequest", "message": f"The value '{QUEUE_FULL}' is no date"}}),
+            RefusalKind.INVALID,
+        ),
+        ((400, {"error": {"code": "BadRequest", "message": None}}), RefusalKind.INVALID),
+        ((500, {"error": {"code": "BadRequest", "message": QUEUE_FULL}}), RefusalKind.UNAVAILABLE),
+    ],
+)
+def test_too_many_runs_wait(wire: Wire, reply: Reply, kind: RefusalKind) -> None:
+    """A pipeline whose queue is full starts nothing now and may later: it is told by ADF's own words, in a 4xx only."""
+    wire.answers(reply)
+    refusal = wire.create()
+    assert isinstance(refusal, Refusal)
+    assert (kind, 1) == (refusal.kind, len(wire.transport.sent))
+
+
+@pytest.mark.parametrize(
     ("reply", "kind"),
     [
         ((400, ERROR), RefusalKind.INVALID),
@@ -109,7 +174,9 @@ def test_starting_a_run(wire: Wire) -> None:
         (requests.exceptions.ConnectTimeout(), RefusalKind.UNREACHABLE),
         (requests.exceptions.ReadTimeout(), RefusalKind.UNAVAILABLE),
         (NO_CONNECTION, RefusalKind.UNREACHABLE),
-        (requests.exceptions.SSLError(), RefusalKind.UNREACHABLE),
+        (requests.exceptions.SSLError(), RefusalKind.UNAVAILABLE),
+        (BROKEN_TLS, RefusalKind.UNAVAILABLE),
+        (UNTRUSTED, RefusalKind.UNREACHABLE),
         (requests.exceptions.ConnectionError(), RefusalKind.UNAVAILABLE),
         (requests.exceptions.ConnectionError(ProtocolError("reset by peer")), RefusalKind.UNAVAILABLE),
     ],
@@ -159,7 +226,7 @@ def test_statuses(wire: Wire, status: str | None, known: RunStatus | None) -> No
 
 
 def test_why_a_run_failed(wire: Wire) -> None:
-    """S30: the activity that failed first is the cause; one that failed because of it is not."""
+    """S30: the activity that failed first is the cause; one that failed later is told beside it."""
 
     def activity(name: str, end: str, status: str = "Failed") -> dict[str, Any]:
         error = {"errorCode": "2200", "message": f"why {name} failed", "failureType": "UserError"}
@@ -177,7 +244,9 @@ def test_why_a_run_failed(wire: Wire) -> None:
         activity("Fine", "2026-03-01T12:00:00Z", "Succeeded"),
     ]
     wire.answers((200, {"value": found}))
-    assert FailedActivity("Cause", "Copy", "2200", "why Cause failed") == wire.adf.failed_activity(KEY, a_reading())
+    others = (OtherFailure("Later", "Copy", "2200", "why Later failed"),)
+    expected = FailedActivity("Cause", "Copy", "2200", "why Cause failed", others=others)
+    assert expected == wire.adf.failed_activity(KEY, a_reading())
 
 
 def test_why_a_run_failed_at_length(wire: Wire) -> None:
@@ -264,6 +333,48 @@ def test_cancels_that_fail(wire: Wire, reply: Reply, kind: RefusalKind) -> None:
     assert (kind, 1) == (refused.kind, len(wire.transport.sent))
 
 
+def test_what_a_pipeline_declares(wire: Wire) -> None:
+    """A pipeline's parameters are read once; what was read stands for a while, until it is wanted fresh."""
+    first = {"name": "copy_orders", "properties": {"parameters": {"day": {"type": "string"}}}}
+    second = {"name": "copy_orders", "properties": {"parameters": {"Day": {}, "bridge_key": {}}}}
+    wire.answers((200, first), (200, second))
+    fresh = [False, False, True, False]
+    old, new = (PipelineDeclaration("copy_orders", frozenset(one)) for one in ({"day"}, {"Day", "bridge_key"}))
+    assert [old, old, new, new] == [wire.adf.pipeline(FACTORY, "copy_orders", fresh=one) for one in fresh]
+    assert [f"GET {ENDPOINT}{ARM_ID}/pipelines/copy_orders?{VERSION}"] * 2 == wire.transport.calls()
+
+
+def test_defaults_of_a_pipeline(wire: Wire) -> None:
+    """What a pipeline's parameters are where they are not given is read with it, and shown nowhere."""
+    parameters = {"day": {"type": "string"}, "full": {"type": "bool", "defaultValue": False}, "n": {"defaultValue": 1}}
+    wire.answers((200, {"properties": {"parameters": parameters}}))
+    found = wire.adf.pipeline(FACTORY, "copy_orders", fresh=False)
+    assert isinstance(found, PipelineDeclaration)
+    assert ({"full": False, "n": 1}, False) == (found.defaults, "defaults" in repr(found))
+
+
+def test_what_is_remembered_of_pipelines(wire: Wire) -> None:
+    """Pipelines of two factories, and a pipeline and its wrapper, are not mistaken for each other."""
+    wire.answers(*[(200, {"properties": {"parameters": {name: {}}}}) for name in "abc"])
+    asked = [(FACTORY, "x"), (FACTORY, "x__notified"), (OTHER_FACTORY, "x")] * 2
+    found = [wire.adf.pipeline(factory, name, fresh=False) for factory, name in asked]
+    expected = [PipelineDeclaration(name, frozenset(one)) for (_, name), one in zip(asked, "abcabc", strict=True)]
+    assert (expected, 3) == (found, len(wire.transport.sent))
+
+
+def test_what_was_read_of_a_pipeline_is_read_again(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read of a pipeline stands for five minutes and no longer."""
+    seconds = [1_000.0]
+    monkeypatch.setattr("bridge.adapters.adf.time.monotonic", lambda: seconds[0])
+    wire.answers((200, {"properties": {}}), (404, ERROR))
+    declared = PipelineDeclaration("x", frozenset())
+    assert declared == wire.adf.pipeline(FACTORY, "x", fresh=False)
+    seconds[0] += 299
+    assert declared == wire.adf.pipeline(FACTORY, "x", fresh=False)
+    seconds[0] += 2
+    assert wire.adf.pipeline(FACTORY, "x", fresh=False) is None
+
+
 def a_wrapper(*parameters: str, label: str = "adf-bridge", key: str = "bridge_key") -> dict[str, Any]:
     """Return a wrapper's definition, as ADF shows it."""
     declared = {name: {"type": "string"} for name in (*parameters, key)}
@@ -273,16 +384,25 @@ def a_wrapper(*parameters: str, label: str = "adf-bridge", key: str = "bridge_ke
 def test_finding_a_wrapper(wire: Wire) -> None:
     """The wrapper's parameters are read once; what was read stands for a while."""
     wire.answers((200, a_wrapper("day")))
-    expected = WrapperPipeline("copy_orders__notified", frozenset({"day", "bridge_key"}))
-    assert [expected] * 2 == [wire.adf.wrapper(FACTORY, "copy_orders") for _ in range(2)]
+    expected = PipelineDeclaration("copy_orders__notified", frozenset({"day", "bridge_key"}), is_wrapper=True)
+    assert [expected] * 2 == [wire.adf.pipeline(FACTORY, expected.name, fresh=False) for _ in range(2)]
     assert [f"GET {ENDPOINT}{ARM_ID}/pipelines/copy_orders__notified?{VERSION}"] == wire.transport.calls()
 
 
 def test_no_wrapper(wire: Wire) -> None:
-    """A pipeline without a wrapper is told as such, and that stands for a while, too."""
-    wire.answers((404, ERROR))
-    assert [None] * 2 == [wire.adf.wrapper(FACTORY, "copy_orders") for _ in range(2)]
+    """That a pipeline has no wrapper stands for a while, too, until it is wanted fresh."""
+    wire.answers((404, ERROR), (200, {"properties": {}}))
+    assert [None] * 2 == [wire.adf.pipeline(FACTORY, "copy_orders__notified", fresh=False) for _ in range(2)]
     assert 1 == len(wire.transport.sent)
+    assert wire.adf.pipeline(FACTORY, "copy_orders__notified", fresh=True) is not None
+
+
+def test_no_pipeline(wire: Wire) -> None:
+    """That there is no such pipeline is asked anew each time: whoever misses it deploys it and tries again."""
+    wire.answers((200, {"properties": {}}), (404, ERROR), (200, {"properties": {"parameters": {"day": {}}}}))
+    asked = [wire.adf.pipeline(FACTORY, "copy_orders", fresh=fresh) for fresh in (True, True, False)]
+    declared = [PipelineDeclaration("copy_orders", frozenset(names)) for names in (set[str](), {"day"})]
+    assert [declared[0], None, declared[1]] == asked
 
 
 @pytest.mark.parametrize(
@@ -297,24 +417,27 @@ def test_no_wrapper(wire: Wire) -> None:
 def test_a_pipeline_of_a_wrappers_name(wire: Wire, definition: dict[str, Any]) -> None:
     """A pipeline that only has a wrapper's name is none: it is never started in the place of another one."""
     wire.answers((200, definition))
-    assert [None] * 2 == [wire.adf.wrapper(FACTORY, "copy_orders") for _ in range(2)]
-    assert 1 == len(wire.transport.sent)
+    found = wire.adf.pipeline(FACTORY, "copy_orders__notified", fresh=False)
+    assert False is (found.is_wrapper if isinstance(found, PipelineDeclaration) else None)
 
 
 def test_a_wrapper_that_has_gone(wire: Wire) -> None:
     """A wrapper that ADF does not know any more when it is started is looked for anew."""
     wire.answers((200, a_wrapper()), (404, ERROR), (404, ERROR))
-    assert WrapperPipeline("x__notified", frozenset({"bridge_key"})) == wire.adf.wrapper(FACTORY, "x")
+    wrapper = PipelineDeclaration("x__notified", frozenset({"bridge_key"}), is_wrapper=True)
+    assert wrapper == wire.adf.pipeline(FACTORY, "x__notified", fresh=False)
     refused = wire.adf.create_run(FACTORY, "x__notified", {})
     assert isinstance(refused, Refusal)
-    assert wire.adf.wrapper(FACTORY, "x") is None
+    assert wire.adf.pipeline(FACTORY, "x__notified", fresh=False) is None
 
 
-def test_a_wrapper_that_may_not_be_read(wire: Wire) -> None:
-    """A refusal other than 404 is no answer, and is not remembered."""
-    wire.answers((403, ERROR), (404, ERROR))
-    assert isinstance(wire.adf.wrapper(FACTORY, "x"), Refusal)
-    assert wire.adf.wrapper(FACTORY, "x") is None
+def test_a_pipeline_that_may_not_be_read(wire: Wire) -> None:
+    """A refusal other than 404 is no answer, and is not remembered; what was known before still stands."""
+    wire.answers((403, ERROR), (404, ERROR), (503, ERROR))
+    assert isinstance(wire.adf.pipeline(FACTORY, "x__notified", fresh=False), Refusal)
+    assert wire.adf.pipeline(FACTORY, "x__notified", fresh=False) is None
+    assert isinstance(wire.adf.pipeline(FACTORY, "x__notified", fresh=True), Refusal)
+    assert wire.adf.pipeline(FACTORY, "x__notified", fresh=False) is None
 
 
 @pytest.mark.parametrize(
@@ -346,6 +469,94 @@ def test_who_started_a_run(wire: Wire) -> None:
     reading = wire.adf.read_run(KEY)
     assert isinstance(reading, RunReading)
     assert ("parent-1", "x__notified") == (reading.parent_run_id, reading.parent_pipeline)
+
+
+@pytest.mark.parametrize(
+    ("invoked_by", "expected"),
+    [
+        ({"invokedByType": "Manual", "name": "Manual"}, True),
+        ({"invokedByType": "manual", "name": "whatever"}, True),
+        ({"name": "Manual", "id": "1"}, True),
+        (None, True),
+        ({}, True),
+        ({"invokedByType": "ScheduleTrigger", "name": "Manual"}, False),
+        ({"invokedByType": "PipelineActivity", "pipelineRunId": "parent-1"}, False),
+        ({"name": "nightly"}, False),
+    ],
+)
+def test_runs_that_create_run_started(wire: Wire, invoked_by: object, expected: bool) -> None:
+    """A run that createRun started is told from those that triggers and other runs started."""
+    wire.answers((200, {**RUN, "invokedBy": invoked_by}))
+    reading = wire.adf.read_run(KEY)
+    assert isinstance(reading, RunReading)
+    assert expected is reading.by_hand
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"day": "2026-03-01", "empty": ""}, {"day": "2026-03-01", "empty": ""}),
+        ({"rows": 3, "dry": True, "none": None}, {"rows": "3", "dry": "true", "none": "null"}),
+        ({"list": [1, "a"], "object": {"a": 1}}, {"list": '[1, "a"]', "object": '{"a": 1}'}),
+        ({}, {}),
+        (None, {}),
+        ("text", {}),
+        ([1], {}),
+    ],
+)
+def test_parameters_of_a_run(wire: Wire, parameters: object, expected: dict[str, str]) -> None:
+    """A run's parameters are text; should ADF show something else, it is its JSON, and the run is read all the same."""
+    wire.answers((200, {**RUN, "parameters": parameters}))
+    reading = wire.adf.read_run(KEY)
+    assert isinstance(reading, RunReading)
+    assert expected == reading.parameters
+
+
+def test_parameters_are_not_printed(wire: Wire) -> None:
+    """S34: a reading that ends up in a log tells no parameter's value."""
+    wire.answers((200, {**RUN, "parameters": {"password": "canary-parameter"}}))
+    assert "canary-parameter" not in repr(wire.adf.read_run(KEY))
+
+
+def test_the_group_of_a_run(wire: Wire) -> None:
+    """A run that runs another one again says in whose group it is."""
+    wire.answers((200, {**RUN, "runGroupId": "first-1"}))
+    reading = wire.adf.read_run(KEY)
+    assert isinstance(reading, RunReading)
+    assert "first-1" == reading.group
+
+
+def test_searching_runs(wire: Wire) -> None:
+    """One pipeline's runs are asked for by ADF's clock, page by page, the oldest first, each with its parameters."""
+    since = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    run = {**RUN, "runGroupId": RUN_ID, "invokedBy": {"invokedByType": "Manual"}, "parameters": {"bridge_key": "k"}}
+    date = {"Date": "Sun, 01 Mar 2026 12:30:00 GMT"}
+    wire.answers((200, {"value": [run], "continuationToken": "more"}, date))
+    page = wire.adf.search_runs(FACTORY, "copy_orders", since=since, until=since + timedelta(hours=1), continuation="t")
+    assert isinstance(page, RunsPage)
+    assert (["k"], "more", datetime(2026, 3, 1, 12, 30, tzinfo=UTC)) == (
+        [one.parameters["bridge_key"] for one in page.readings.values()],
+        page.continuation,
+        page.told_at,
+    )
+    assert [f"POST {ENDPOINT}{ARM_ID}/queryPipelineRuns?{VERSION}"] == wire.transport.calls()
+    expected = {
+        "lastUpdatedAfter": "2026-03-01T12:00:00Z",
+        "lastUpdatedBefore": "2026-03-01T13:00:00Z",
+        "continuationToken": "t",
+        "filters": [{"operand": "PipelineName", "operator": "Equals", "values": ["copy_orders"]}],
+        "orderBy": [{"orderBy": "RunStart", "order": "ASC"}],
+    }
+    assert expected == json.loads(wire.transport.sent[0].body or "")
+
+
+@pytest.mark.parametrize("status", [403, 429, 500])
+def test_a_search_that_is_refused(wire: Wire, status: int) -> None:
+    """A search is sent once, and a refusal of it is no answer: nothing follows from it about the run."""
+    since = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    wire.answers(*[(status, ERROR)] * 3)
+    found = wire.adf.search_runs(FACTORY, "x", since=since, until=since + timedelta(hours=1), continuation=None)
+    assert (True, 1) == (isinstance(found, Refusal), len(wire.transport.sent))
 
 
 def test_finding_a_run(wire: Wire) -> None:

@@ -14,7 +14,7 @@ import pytest
 from bridge import cli, http_api
 from bridge.cli import story
 from bridge.cli.explain import api_root
-from bridge.model import RunStatus, WaitState
+from bridge.model import FailedActivity, OtherFailure, RunStatus, WaitState
 from tests.fakes.bench import Bench
 from tests.fakes.clock import START
 from tests.fakes.samples import KEY, MINUTE, SECOND, TASK
@@ -120,6 +120,62 @@ def test_the_story_of_a_delivered_wait(bench: Bench) -> None:
     told = [line.split()[2:4] for line in lines[9:-2]]
     assert (["+0.000", "registered"], ["+60.000", "delivered"]) == (told[0], told[-1])
     assert "Nothing more will happen: Airflow has it." == lines[-1]
+
+
+DEEP = FailedActivity(
+    "Copy orders",
+    "Copy",
+    "2200",
+    "No such\ntable. " + "x" * 1_000,
+    path=("Run middle", "Run inner"),
+    pipeline="inner",
+    run_id="run-7",
+    others=(
+        OtherFailure("Second", "Copy", None, None, ("Run middle", "Run inner")),
+        OtherFailure("Tell", "WebActivity", "2108", "no answer"),
+    ),
+)
+
+
+def failed_answer(bench: Bench) -> dict[str, Any]:
+    """What the bridge says of a wait whose run failed deep down."""
+    bench.airflow.park(TASK)
+    bench.clock.advance(MINUTE)
+    bench.adf.end(KEY, RunStatus.FAILED, message="Operation on target Run middle failed", cause=DEEP)
+    bench.event("Failed")
+    return answer_of(bench)
+
+
+def test_the_story_of_a_failed_run(bench: Bench) -> None:
+    """The story says which activity failed, where it is, with which code and words, and what else failed."""
+    lines = story.tell(failed_answer(bench), bench.clock.now()).splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("outcome"))
+    assert [
+        "outcome   Failed: Operation on target Run middle failed",
+        f"cause     activity 'Copy orders' (Copy) failed with error 2200: No such\\ntable. {'x' * 285}…",
+        "          in run run-7 of inner, by way of 'Run middle' > 'Run inner'",
+        "also      activity 'Second' (Copy) failed (by way of 'Run middle' > 'Run inner')",
+        "also      activity 'Tell' (WebActivity) failed with error 2108: no answer",
+    ] == lines[first : first + 5]
+
+
+def test_the_timeline_of_a_failed_run(bench: Bench) -> None:
+    """The decision is told with the innermost activity and its code, without its message."""
+    timeline = failed_answer(bench)["wait"]["timeline"]
+    cause = "activity 'Copy orders' (Copy) failed with error 2200, by way of 'Run middle' > 'Run inner'"
+    told = [line["detail"] for line in timeline if line["what"] == "decided"]
+    assert [f"Failed, {cause}: to be delivered"] == told
+
+
+def test_the_story_of_an_older_bridge(bench: Bench) -> None:
+    """S43: a bridge that tells of one activity only is understood."""
+    answer = failed_answer(bench)
+    names = ("name", "type", "error_code", "message")
+    failed = {name: answer["completed"]["failed_activity"][name] for name in names} | {"message": None}
+    answer["completed"]["failed_activity"] = failed
+    lines = story.tell(answer, bench.clock.now()).splitlines()
+    causes = [line for line in lines if line.startswith(("cause", "also", "          in run"))]
+    assert ["cause     activity 'Copy orders' (Copy) failed with error 2200"] == causes
 
 
 def test_an_open_wait_says_when_it_is_read(bench: Bench) -> None:

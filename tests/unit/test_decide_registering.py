@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from bridge import decide
-from bridge.errors import IdempotencyMismatch, InvalidFields, RequestInFlight, UnknownOutcome
+from bridge.errors import IdempotencyMismatch, InvalidFields
 from bridge.model import Run, RunStatus, StartRequest, StartState, WaitState
 from tests.fakes.clock import START
 from tests.fakes.samples import (
@@ -147,7 +147,9 @@ def record(state: StartState, **changes: object) -> StartRequest:
 
 def test_a_new_key_is_reserved() -> None:
     """S20: the key is written down before anything is started."""
-    assert decide.Admission(reserve=record(StartState.STARTING)) == decide.admit(a_trigger(), None, START)
+    request = a_trigger()
+    reserve = record(StartState.STARTING, place=TASK.place, try_number=1, parameters_hash=request.parameters_hash)
+    assert decide.Admission(reserve=reserve) == decide.admit(request, None, START)
 
 
 def test_the_same_request_gets_the_same_answer() -> None:
@@ -169,22 +171,32 @@ def test_another_body_under_the_same_key(state: StartState) -> None:
         decide.admit(a_trigger(body_hash="hash-2"), record(state), NOW)
 
 
-def test_a_request_in_flight() -> None:
-    """S21: while a request may still be under way, its repetition is told to come back."""
-    with pytest.raises(RequestInFlight) as caught:
-        decide.admit(a_trigger(), record(StartState.STARTING), START + MINUTE - SECOND)
-    assert 2 * SECOND == caught.value.retry_after
+@pytest.mark.parametrize("state", [StartState.STARTING, StartState.SEARCHING, StartState.UNKNOWN])
+def test_a_request_that_is_not_settled(state: StartState) -> None:
+    """S19: a request that was not answered for sure is settled first; it is never sent again under its key."""
+    known = record(state)
+    assert decide.Admission(unsettled=known) == decide.admit(a_trigger(), known, NOW + timedelta(days=3))
 
 
-def test_a_request_that_was_never_answered() -> None:
-    """S19: a request whose call is over without an answer is unknown; it is not sent again."""
-    known = record(StartState.STARTING)
-    admission = decide.admit(a_trigger(), known, START + MINUTE)
-    assert decide.Admission(unknown=replace(known, state=StartState.UNKNOWN)) == admission
+@pytest.mark.parametrize(
+    ("after", "keyed", "expected"),
+    [
+        (9 * SECOND, True, None),
+        (10 * SECOND, True, StartState.STARTING),
+        (10 * SECOND, False, None),
+        (MINUTE - SECOND, False, None),
+        (MINUTE, False, StartState.SEARCHING),
+        (MINUTE, True, StartState.SEARCHING),
+    ],
+)
+def test_when_a_run_is_looked_for(after: timedelta, keyed: bool, expected: StartState | None) -> None:
+    """S19: while createRun may be under way, only a run that carries the key is looked for; then any that fits."""
+    known = record(StartState.STARTING, correlation="bridge_key" if keyed else None)
+    sought = decide.to_search(known, START + after)
+    assert expected == (sought.state if sought is not None else None)
 
 
-def test_an_unknown_outcome_stays_unknown() -> None:
-    """S19: a request whose outcome is unknown is never started again under its key, and says when it was sent."""
-    with pytest.raises(UnknownOutcome, match="2026-03-01 12:00:00Z") as caught:
-        decide.admit(a_trigger(), record(StartState.UNKNOWN), NOW + timedelta(days=3))
-    assert caught.value.retry_after is None
+def test_an_unknown_outcome() -> None:
+    """S19: a request whose outcome is unknown says when it was sent, and is not to be repeated."""
+    problem = decide.unknown_outcome(record(StartState.UNKNOWN))
+    assert (True, None) == ("2026-03-01 12:00:00Z" in problem.detail, problem.retry_after)

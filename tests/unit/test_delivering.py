@@ -1,5 +1,6 @@
 """Telling Airflow: once, to the right try, whatever Airflow answers and for however long it does not."""
 
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -324,6 +325,32 @@ def test_the_timer_comes_back_to_what_is_held() -> None:
     bench.tick()
     assert WaitState.DELIVERED is bench.wait().state
     assert bench.clock.now() - before <= 9 * SECOND
+
+
+@pytest.mark.parametrize(("budget", "attempts"), [("0", 0), ("1", 1), ("12", 3)])
+def test_an_invocation_ends_with_its_time(budget: str, attempts: int) -> None:
+    """S07, S42: an event's invocation begins no attempt once its time is up, however many wait; the timer does them."""
+    bench = Bench(BRIDGE_INLINE_SECONDS=budget)
+    bench.adf.begin(KEY)
+    tasks = [a_task(map_index=index, task_instance_id=f"ti-{index}") for index in range(20)]
+    for task in tasks:
+        bench.airflow.run(task)
+        bench.register(task)
+        bench.airflow.park(task)
+    bench.clock.advance(HOUR)
+    bench.adf.end(KEY, RunStatus.SUCCEEDED)
+    original = bench.airflow.read_task
+
+    def slow(task: TaskRef) -> object:
+        bench.clock.advance(2 * SECOND)
+        return original(task)
+
+    bench.airflow.read_task = slow  # type: ignore[method-assign,assignment]
+    began = bench.clock.now()
+    bench.event()
+    assert (attempts, 4 * attempts * SECOND) == (len(bench.airflow.resumed), bench.clock.now() - began)
+    bench.tick()
+    assert {1: 20} == Counter(bench.airflow.resumed.values())
 
 
 def test_what_is_over_goes(bench: Bench) -> None:

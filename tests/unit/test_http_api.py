@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from bridge import http_api
+from bridge.callers import CALLER_HEADER
 from bridge.config import load
 from bridge.errors import ConfigInvalid
-from bridge.http_api import CALLER_HEADER, Request, Response
+from bridge.http_api import Request, Response
 from bridge.model import RunKey, RunStatus
 from bridge.ports import Refusal, RefusalKind
 from tests.fakes.bench import Bench
@@ -17,6 +18,7 @@ from tests.fakes.samples import (
     ARM_ID,
     FACTORY,
     KEY,
+    MINUTE,
     OTHER_FACTORY,
     SECOND,
     STRANGE_ARM_ID,
@@ -111,7 +113,6 @@ def test_refused_requests(bench: Bench, body: object, headers: dict[str, str], e
         (RefusalKind.FORBIDDEN, (403, "adf-refused")),
         (RefusalKind.THROTTLED, (503, "adf-throttled")),
         (RefusalKind.UNREACHABLE, (503, "adf-unavailable")),
-        (RefusalKind.UNAVAILABLE, (409, "unknown-outcome")),
     ],
 )
 def test_what_adf_refuses(bench: Bench, kind: RefusalKind, expected: tuple[int, str]) -> None:
@@ -119,6 +120,15 @@ def test_what_adf_refuses(bench: Bench, kind: RefusalKind, expected: tuple[int, 
     bench.adf.create_script.append(Refusal(kind, "ADF answered no"))
     response = post_run(bench)
     assert (expected, expected[0] == 503) == (refused(response), "Retry-After" in response.headers)
+
+
+def test_what_adf_does_not_answer(bench: Bench) -> None:
+    """S19: a createRun without an answer is in flight for as long as its run is looked for, and then unknown."""
+    bench.adf.create_script.append(Refusal(RefusalKind.UNAVAILABLE, "ADF answered no"))
+    response = post_run(bench)
+    assert ((409, "request-in-flight"), "5") == (refused(response), response.headers["Retry-After"])
+    bench.clock.advance(5 * MINUTE)
+    assert (409, "unknown-outcome") == refused(post_run(bench))
 
 
 def test_another_body(bench: Bench) -> None:

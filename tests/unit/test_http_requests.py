@@ -20,7 +20,7 @@ from bridge.errors import (
     TokenMismatch,
 )
 from bridge.http_requests import RunWait
-from bridge.model import OnAbandon
+from bridge.model import Continuation, NewTry, OnAbandon, PreviousTry, Recovery, RecoveryMode
 from tests.fakes.samples import (
     ARM_ID,
     DEADLINE,
@@ -52,6 +52,27 @@ def wrong(document: dict[str, Any], key: str = TASK.token) -> dict[str, str]:
 def with_task(**changes: Any) -> dict[str, Any]:
     """Return a body whose task is changed."""
     return run_body(wait={**wait_body(), "task": {**wait_body()["task"], **changes}})
+
+
+def recovery(**changes: Any) -> dict[str, Any]:
+    """Return a body that asks for a run to be run again."""
+    return run_body(parameters={}, recover_from={"run_id": "run-1", **changes})
+
+
+def test_a_recovery() -> None:
+    """Which run is to be run again, and from where on, is read, and so is what becomes of the previous try's run."""
+    document = {**recovery(mode="from_activity", activity="Load"), "previous": {"do": "recover", "after": "clear"}}
+    read = http_requests.trigger_request(document, TASK.token, RULES)
+    assert (
+        Recovery("run-1", RecoveryMode.FROM_ACTIVITY, "Load"),
+        Continuation(PreviousTry.RECOVER, NewTry.CLEAR),
+    ) == (read.recover_from, read.previous)
+
+
+def test_a_run_kept_for_the_next_try() -> None:
+    """Whether a run is kept for the next try is read with the wait."""
+    read = http_requests.trigger_request(run_body(wait=wait_body(keep_for_next_try=True)), TASK.token, RULES)
+    assert a_request(keep_for_next_try=True) == read.wait
 
 
 def test_a_trigger_request() -> None:
@@ -122,15 +143,25 @@ def test_any_bytes(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "parameters", [{str(n): n for n in range(50)}, {"a": "x" * 917_495}, {"a": "ü" * 458_747}], ids=["50", "x", "ü"]
+)
+def test_as_many_parameters_as_adf_takes(parameters: dict[str, Any]) -> None:
+    """50 parameters are taken, and 896 KB of them, as UTF-8."""
+    assert parameters == http_requests.trigger_request(run_body(parameters=parameters), TASK.token, RULES).parameters
+
+
+@pytest.mark.parametrize(
     ("document", "field", "message"),
     [
         ({**run_body(), "factory": 1}, "factory", "has to be a text"),
         ({**run_body(), "pipeline": ""}, "pipeline", "must not be empty"),
         ({**run_body(), "pipeline": "../x"}, "pipeline", "is no pipeline's name"),
-        ({**run_body(), "pipeline": "x" * 141}, "pipeline", "140 are allowed"),
+        ({**run_body(), "pipeline": "x" * 261}, "pipeline", "260 are allowed"),
         ({**run_body(), "parameters": []}, "parameters", "has to be an object"),
         ({**run_body(), "parameters": {str(n): n for n in range(51)}}, "parameters", "at most 50"),
         ({**run_body(), "parameters": {"a": "\ud800"}}, "parameters", "surrogate"),
+        ({**run_body(), "parameters": {"a": "x" * 917_496}}, "parameters", "has 917505 bytes as JSON"),
+        ({**run_body(), "parameters": {"a": "ü" * 458_749}}, "parameters", "takes 917504"),
         ({**run_body(), "wait": 7}, "wait", "has to be an object, not a number"),
         ({**run_body(), "url": "http://169.254.169.254"}, "url", "is not a field of this request"),
         (run_body(wait=wait_body(url="http://169.254.169.254")), "wait.url", "is not a field of this request"),
@@ -145,6 +176,19 @@ def test_any_bytes(body: bytes) -> None:
         (with_task(try_number=True), "wait.task.try_number", "not true or false"),
         (with_task(nonce="x" * 129), "wait.task.nonce", "128 are allowed"),
         (with_task(other=1), "wait.task.other", "is not a field of this request"),
+        (run_body(wait=wait_body(keep_for_next_try="yes")), "wait.keep_for_next_try", "has to be true or false"),
+        (run_body(previous="reattach"), "previous", "has to be an object"),
+        (run_body(previous={"do": "retry", "after": "retry"}), "previous.do", "'rerun' or 'reattach' or 'recover'"),
+        (run_body(previous={"do": "rerun"}), "previous.after", "'retry' or 'clear'"),
+        (run_body(previous={"do": "rerun", "after": "clear", "x": 1}), "previous.x", "is not a field"),
+        (run_body(None, previous={"do": "rerun", "after": "clear"}), "previous", "needs `wait`"),
+        (recovery(run_id="../x"), "recover_from.run_id", "is no run id"),
+        (recovery(mode="from_start"), "recover_from.mode", "has to be 'from_failure'"),
+        (recovery(mode="from_activity"), "recover_from.activity", "goes with the mode 'from_activity'"),
+        (recovery(activity="Load"), "recover_from.activity", "and only with that one"),
+        (recovery(x=1), "recover_from.x", "is not a field"),
+        ({**recovery(), "parameters": {"a": 1}}, "parameters", "has to be left out"),
+        ({**recovery(), "wrapped": "always"}, "wrapped", "the pipeline itself is run again"),
     ],
 )
 def test_bad_fields(document: dict[str, Any], field: str, message: str) -> None:

@@ -6,7 +6,8 @@ import logging
 import pytest
 
 from bridge import http_api
-from bridge.http_api import CALLER_HEADER, Request
+from bridge.callers import CALLER_HEADER
+from bridge.http_api import Request
 from bridge.model import RunStatus
 from bridge.ports import Refusal, RefusalKind
 from tests.fakes.bench import Bench

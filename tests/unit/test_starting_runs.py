@@ -90,11 +90,14 @@ def test_a_request_that_is_under_way(bench: Bench) -> None:
 def test_an_outcome_that_is_unknown(bench: Bench, outcome: Refusal | Lost) -> None:
     """S20: a createRun that ADF did not answer is sent once and never again under its key; the caller is told so."""
     bench.adf.create_script.append(outcome)
+    bench.adf.listed_after = timedelta(days=1)
+    with pytest.raises(RequestInFlight):
+        bench.start()
     for _ in range(3):
+        bench.clock.advance(timedelta(hours=2))
         with pytest.raises(UnknownOutcome) as caught:
             bench.start()
         assert caught.value.retry_after is None
-        bench.clock.advance(timedelta(hours=2))
     assert 1 == len(bench.adf.creates)
 
 
@@ -154,15 +157,16 @@ def test_a_run_that_is_over_before_its_wait_is_written(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("nth", "created", "ends_well"),
     [
-        pytest.param(1, 0, False, id="key-reserved"),
-        pytest.param(2, 1, False, id="run-created"),
-        pytest.param(3, 1, True, id="start-recorded"),
-        pytest.param(4, 1, True, id="wait-written"),
-        pytest.param(5, 1, True, id="start-answered"),
+        pytest.param(2, 0, False, id="key-reserved"),
+        pytest.param(3, 1, False, id="run-created"),
+        pytest.param(4, 1, True, id="start-recorded"),
+        pytest.param(5, 1, True, id="wait-written"),
+        pytest.param(6, 1, True, id="start-answered"),
     ],
 )
 def test_dying_on_the_way(bench: Bench, nth: int, created: int, ends_well: bool) -> None:
     """S24: a process that dies while starting a run never leads to a second one: the request goes on, or is unknown."""
+    bench.adf.listed_after = timedelta(days=1)
     bench.crash_at(nth)
     with pytest.raises(Crash):
         bench.start()
@@ -171,6 +175,9 @@ def test_dying_on_the_way(bench: Bench, nth: int, created: int, ends_well: bool)
         with pytest.raises(RequestInFlight):
             bench.start()
         bench.clock.advance(MINUTE)
+        with pytest.raises(RequestInFlight):
+            bench.start()
+        bench.clock.advance(2 * MINUTE)
         with pytest.raises(UnknownOutcome):
             bench.start()
     else:
@@ -183,7 +190,7 @@ def test_dying_on_the_way(bench: Bench, nth: int, created: int, ends_well: bool)
 def test_dying_after_a_refusal(bench: Bench) -> None:
     """S24: a process that dies right after a refusal was noted leaves the key free for another go."""
     bench.adf.create_script.append(Refusal(RefusalKind.INVALID, "no"))
-    bench.crash_at(3)
+    bench.crash_at(4)
     with pytest.raises(Crash):
         bench.start()
     bench.restart()
@@ -196,20 +203,16 @@ def test_the_store_goes_away(bench: Bench, nth: int) -> None:
     bench.store.fail("save_request", nth=nth)
     with pytest.raises(StoreUnavailable):
         bench.start()
-    bench.clock.advance(MINUTE)
-    if nth == 2:
-        with pytest.raises(UnknownOutcome):
-            bench.start()
-    else:
-        bench.start()
-    assert 1 == len(bench.adf.creates)
+    bench.clock.advance(2 * MINUTE)
+    assert ("run-1", 1) == (bench.start()["run"]["run_id"], len(bench.adf.creates))
 
 
 def test_a_slow_create_run_still_answers(bench: Bench) -> None:
     """S19: a run whose start was given up as unknown meanwhile is written down when ADF answers after all."""
+    bench.adf.listed_after = timedelta(days=1)
 
     def too_late() -> None:
-        bench.clock.advance(MINUTE)
+        bench.clock.advance(3 * MINUTE)
         with pytest.raises(UnknownOutcome):
             bench.start()
 

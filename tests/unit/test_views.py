@@ -4,7 +4,7 @@ import json
 from datetime import timedelta, timezone
 
 from bridge import views
-from bridge.model import EventRecord, FailedActivity, Outcome, RunStatus, Verdict, WaitState
+from bridge.model import EventRecord, FailedActivity, OtherFailure, Outcome, RunStatus, Verdict, WaitState
 from tests.fakes.clock import START
 from tests.fakes.samples import (
     ARM_ID,
@@ -48,9 +48,33 @@ def test_completion_v1() -> None:
             "type": "Copy",
             "error_code": "2200",
             "message": "Source not found",
+            "path": [],
+            "pipeline": None,
+            "run_id": None,
+            "others": [],
         },
         "monitor_url": KEY.monitor_url,
     } == views.completion_document(completion)
+
+
+def test_where_a_run_failed() -> None:
+    """A cause in another run is told with the way to it, that run, and what else failed, in plain JSON."""
+    other = OtherFailure("Tell", "WebActivity", "2108", "no answer")
+    cause = FailedActivity("Copy", "Copy", "2200", "no", ("Run",), "inner", "run-7", (other,))
+    document = views.failed_activity_document(cause)
+    assert document == json.loads(json.dumps(document))
+    assert {
+        "name": "Copy",
+        "type": "Copy",
+        "error_code": "2200",
+        "message": "no",
+        "path": ["Run"],
+        "pipeline": "inner",
+        "run_id": "run-7",
+        "others": [
+            {"name": "Tell", "type": "WebActivity", "error_code": "2108", "message": "no answer", "path": []},
+        ],
+    } == document
 
 
 def test_a_completion_with_little_in_it() -> None:
