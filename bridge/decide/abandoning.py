@@ -112,6 +112,6 @@ def on_cancel(wait: Wait, reply: Accepted | NotRunning | Refusal, now: datetime,
 
 
 def _settled(wait: Wait) -> Wait:
-    """Return the wait with nothing left to do for its run; a completion that is being delivered stays due."""
-    being_delivered = wait.state is WaitState.DUE
+    """Return the wait with nothing left to do for its run; a completion to be delivered, or proved, stays due."""
+    being_delivered = wait.state in (WaitState.DUE, WaitState.INLINE)
     return replace(wait, cancels=False, due_at=wait.due_at if being_delivered else None)

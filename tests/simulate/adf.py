@@ -209,7 +209,7 @@ class SimAdf:
                 self.runs[one.key] = replace(one, ends=now, outcome=RunStatus.CANCELLED)
         why = "the operator was told to end" if self.caller.is_operator else "nobody waited for it"
         self._timeline.happened[f"run cancelled: {why}"] += 1
-        if self._timeline.hits("adf cancel without an answer", 0.4):
+        if self._timeline.hits("adf cancel without an answer", 0.5):
             return Refusal(RefusalKind.UNAVAILABLE, "ADF did not answer")
         return Accepted()
 

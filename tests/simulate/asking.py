@@ -21,10 +21,11 @@ from tests.simulate.audit import SECRET
 from tests.simulate.true_run import KEYED, PIPELINE
 
 # How many waits have their run cancelled when nobody waits: most, for few of their tasks are ever abandoned.
-CANCELLING: Final = 0.7
+CANCELLING: Final = 0.8
 # Few days: so several tasks ask for the same.
 _DAYS: Final = 6
-_DO: Final = (PreviousTry.REATTACH, PreviousTry.RECOVER, PreviousTry.RECOVER, PreviousTry.RERUN)
+_ON_RETRY: Final = (PreviousTry.REATTACH, PreviousTry.RECOVER, PreviousTry.RECOVER, PreviousTry.RERUN)
+_ON_CLEAR: Final = (PreviousTry.REATTACH, PreviousTry.RECOVER, PreviousTry.RERUN, PreviousTry.RERUN)
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class Asked:
             pipeline=pipeline,
             wrapped=wrapped,
             day=chance.randint(1, _DAYS),
-            on_retry=chance.choice(_DO),
-            on_clear=chance.choice(_DO),
+            on_retry=chance.choice(_ON_RETRY),
+            on_clear=chance.choice(_ON_CLEAR),
             on_abandon=OnAbandon.CANCEL if chance.random() < CANCELLING else OnAbandon.LEAVE,
             patience=chance.choice((60.0, *(240.0,) * 5)),
         )

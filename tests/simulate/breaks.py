@@ -161,7 +161,7 @@ def _trust_200(
     return decide.Settle(replace(wait, state=WaitState.DELIVERED, due_at=None))
 
 
-def _retry_create(request: TriggerRequest, reserved: StartRequest) -> Any:
+def _retry_create(request: TriggerRequest, reserved: StartRequest, rules: Rules) -> Any:
     """Take a createRun without an answer for one that was not sent."""
     answer = yield from do(CreateRun(request.factory, request.pipeline, request.parameters, point=Point.RUN_CREATED))
     if not isinstance(answer, Refusal):

@@ -43,7 +43,7 @@ def _start_anew(record: StartRequest, now: datetime) -> decide.Admission:
 
 def _resend(request: TriggerRequest, record: StartRequest | None, now: datetime) -> decide.Admission:
     """Start once more what nobody knows whether it was started."""
-    if record is not None and record.state is StartState.UNKNOWN:
+    if record is not None and record.state is StartState.UNKNOWN and record.body_hash == request.body_hash:
         return _start_anew(record, now)
     return _admit(request, record, now)
 

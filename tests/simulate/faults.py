@@ -59,6 +59,7 @@ FAULTS: Final = (
     "person acts between fence and PATCH",
     "person: answered",
     "person: cleared",
+    "person: cleared when it had ended",
     "person: cleared while it ran",
     "person: deleted the DAG run and made it again",
     "person: marked",

@@ -116,7 +116,7 @@ class Task:
         self._host.remember(wait)
         if attempt.request is not None:
             self._host.starts.requests[task.token] = attempt.request
-        if self._timeline.hits("operator told to end before it parked", 0.04):
+        if self._timeline.hits("operator told to end before it parked", 0.06):
             self._timeline.after(chance.choice((1, 10, 60)) * chance.random(), lambda: self._told_to_end(attempt))
         self._send(attempt)
 
@@ -244,8 +244,10 @@ class Task:
         """End a try as its run has; Airflow makes another one of some that failed."""
         if not succeeded and self._timeline.random.random() < RETRIED:
             self._fail(attempt)
-        else:
-            self._end("success" if succeeded else "failed")
+            return
+        self._end("success" if succeeded else "failed")
+        if self._timeline.hits("person: cleared when it had ended", 0.15):
+            self._timeline.after(self._timeline.random.uniform(1, 60), lambda: self._clear_ended(attempt))
 
     # --- what else happens to a task ---
 
@@ -256,7 +258,7 @@ class Task:
         chance = self._timeline.random
         match chance.choice(deeds):
             case "clear":
-                self.clear(chance.choice((0.2, 20)) * chance.random())
+                self.clear(chance.choice((0.2, 20, 180)) * chance.random())
             case "mark":
                 self.mark(chance.choice(IN_THE_END))
             case "answer":
@@ -272,6 +274,14 @@ class Task:
         """Have a person clear the task; its next try begins so much later."""
         self._timeline.faults["person: cleared"] += 1
         self._again(None, seconds, NewTry.CLEAR)
+
+    def _clear_ended(self, attempt: Attempt) -> None:
+        if attempt.serial == self.row.serial and self.is_over and self._timeline.chaos:
+            self._again(None, self._a_while(), NewTry.CLEAR)
+
+    def _a_while(self) -> float:
+        """Draw how long it takes until a task that is to run again does: now and then, a pool is full."""
+        return self._timeline.random.uniform(1, self._timeline.random.choice((40, 40, 180)))
 
     def _clear_running(self, attempt: Attempt) -> None:
         if self._is_on(attempt):
@@ -336,7 +346,7 @@ class Task:
     def _retry(self, attempt: Attempt) -> None:
         if attempt.serial == self.row.serial and self.row.try_number < TRIES and self._timeline.chaos:
             self._timeline.faults["retried"] += 1
-            self._again("up_for_retry", self._timeline.random.uniform(1, 50), NewTry.RETRY)
+            self._again("up_for_retry", self._a_while(), NewTry.RETRY)
 
     def _again(self, state: str | None, seconds: float, after: NewTry) -> None:
         """Have another try: a new id at once, its number only when it runs."""

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Final
 
 from bridge.app import REPAIR_EVERY
-from bridge.model import Completion, FactoryId, Outcome, TaskRef, WaitRequest, WaitState
+from bridge.model import Completion, FactoryId, Outcome, TaskRef, WaitRequest, WaitState, Wrapped
 from tests.fakes.samples import FACTORY
 from tests.fakes.samples import RULES as SAMPLE_RULES
 from tests.simulate.abandonment import Abandonment
@@ -244,7 +244,9 @@ class Episode(World):
         asked = Asked.anything(chance, list(RULES.factories.values()))
         target = chance.choice(sorted(RULES.targets))
         for map_index in range(number):
-            task = self.new_task(target, asked, map_index=map_index)
+            # In a factory that has a wrapper for the pipeline, one of them starts that, and so the same pipeline.
+            wrapped = Wrapped.AUTO if map_index == 0 else asked.wrapped
+            task = self.new_task(target, replace(asked, wrapped=wrapped), map_index=map_index)
             self.timeline.after(seconds + chance.uniform(0, 5), task.execute)
 
     def run(self) -> Told:

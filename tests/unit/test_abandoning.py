@@ -9,7 +9,7 @@ import pytest
 
 from bridge import decide, policy
 from bridge.model import Match, OnAbandon, RunKey, RunStatus, TaskRef, WaitState, match_key
-from bridge.ports import OpenWait, ParkedTask, Refusal, RefusalKind
+from bridge.ports import NotRunning, OpenWait, ParkedTask, Refusal, RefusalKind
 from tests.fakes.adf import Lost
 from tests.fakes.airflow import FakeAirflow, place_of
 from tests.fakes.bench import Bench
@@ -341,6 +341,16 @@ def test_what_is_watched() -> None:
     """Only waits that want their run cancelled have their tasks looked at."""
     assert (TASK, None) == (a_wait(on_abandon=CANCEL).watched, a_wait().watched)
     assert timedelta(minutes=1) <= policy.ABANDONED_AFTER
+
+
+def test_the_proof_of_an_answer_outlives_the_cancel() -> None:
+    """S29: an answer that was given with a cancel still to come is proved afterwards, as any other."""
+    later = START + MINUTE
+    wait = a_wait(state=WaitState.INLINE, on_abandon=CANCEL, cancels=True, due_at=later)
+    assert {(later, False)} == {
+        (after.due_at, after.cancels)
+        for after in (decide.let_run(wait, "it had ended", START), decide.on_cancel(wait, NotRunning(), START, 0.5))
+    }
 
 
 def test_a_forbidden_cancel_holds_no_completion_up() -> None:
