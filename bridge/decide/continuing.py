@@ -62,6 +62,8 @@ def go_on(previous: Continuation, earlier: StartRequest, run: Run | None) -> Pla
             return Plan(attach=run_id, why=f"The previous try's run {run_id} has succeeded meanwhile.")
         case RunStatus.FAILED if previous.do is PreviousTry.RECOVER:
             return _recover(earlier, run)
+        case RunStatus.CANCELING:
+            return Plan(why=f"The previous try's run {run_id} is being cancelled.")
         case _:
             return Plan(why=f"The previous try's run {run_id} ended as {run.status}.")
 

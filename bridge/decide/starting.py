@@ -69,6 +69,11 @@ def _reserve(request: TriggerRequest, now: datetime) -> StartRequest:
     )
 
 
+def leased(record: StartRequest, now: datetime) -> StartRequest:
+    """Return a record that is about to be reserved: its createRun is over a lease from now, whatever becomes of it."""
+    return replace(record, lease_until=now + policy.START_LEASE)
+
+
 def pipeline_to_start(request: TriggerRequest, wrapper: PipelineDeclaration | None) -> str:
     """Return which pipeline a request starts: the wrapper, if there is one that takes the request's parameters."""
     if wrapper is None:

@@ -11,7 +11,7 @@ from bridge import decide, policy
 from bridge.commands import FindPipeline, LoadRequest, LoadRun, Now, Point, Put, SaveRequest, SearchRuns, UseCase, do
 from bridge.errors import AdfUnavailable, StoreConflict
 from bridge.model import JsonObject, Run, RunKey, RunReading, StartRequest
-from bridge.ports import PipelineDeclaration, Refusal, RunsPage
+from bridge.ports import PipelineDeclaration, Refusal, RefusalKind, RunsPage
 from bridge.service.breakers import enter, factory_breaker, leave
 
 
@@ -64,12 +64,13 @@ def _list(record: StartRequest) -> UseCase[tuple[Mapping[str, RunReading], timed
     ahead = timedelta(0)
     continuation: str | None = None
     pipeline = record.started_pipeline or record.pipeline
+    # One window for all pages: a continuation is one of the same query.
+    window = decide.search_window(record, (yield from do(Now())))
     for _ in range(policy.SEARCH_PAGES):
         breaker = yield from enter(factory_breaker(record.factory))
         if isinstance(breaker, Refusal):
             return breaker
         now = yield from do(Now())
-        window = decide.search_window(record, now)
         page: RunsPage | Refusal = yield from do(
             SearchRuns(record.factory, pipeline, window.since, window.until, continuation, point=Point.RUNS_SEARCHED)
         )
@@ -80,15 +81,18 @@ def _list(record: StartRequest) -> UseCase[tuple[Mapping[str, RunReading], timed
             ahead = page.told_at - now
         readings.update(page.readings)
         continuation = page.continuation
-        if continuation is None:
-            break
-    return readings, ahead
+        is_found = record.correlation is not None and bool(decide.alike(record, {}, readings, ahead, {}))
+        if continuation is None or is_found:
+            return readings, ahead
+    return Refusal(RefusalKind.INVALID, f"{pipeline!r} has had too many runs since then to look through")
 
 
 def _unclaimed(found: tuple[str, ...], record: StartRequest) -> UseCase[tuple[str, ...]]:
-    """Leave out the runs that answer to another key."""
+    """Leave out the runs that answer to another key. Among too many to look at none can be told from the others."""
+    if len(found) > policy.CLAIMS_READ:
+        return found
     free: list[str] = []
-    for run_id in found[: policy.CLAIMS_READ]:
+    for run_id in found:
         known, _ = yield from do(LoadRun(RunKey(record.factory, run_id)))
         if known is None or known.started_by in (None, record.idempotency_key):
             free.append(run_id)

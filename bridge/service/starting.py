@@ -94,7 +94,9 @@ def _start(request: TriggerRequest, reserve: StartRequest, rules: Rules) -> UseC
         planned = yield from to_recover(request, planned, request.recover_from.run_id)
     if planned.recovers is None:
         planned = yield from _with_pipeline(request, planned, rules)
-    reserved = yield from do(SaveRequest(planned, point=Point.KEY_RESERVED))
+    # What came before may have taken long: the lease is createRun's own.
+    leased = decide.leased(planned, (yield from do(Now())))
+    reserved = yield from do(SaveRequest(leased, point=Point.KEY_RESERVED))
     started = yield from _create_run(request, reserved, rules)
     return (yield from _answer_settled(request, started, rules, just_started=True))
 

@@ -136,3 +136,12 @@ def test_no_wait_yet(bridge: Bridge, airflow: FakeAirflow) -> None:
     shown = bridge.call("GET", f"/waits/{token_of(wait)}")
     assert (404, True) == (shown.status_code, "is looked for" in shown.json()["detail"])
     assert FUNCTION_KEY not in shown.text
+
+
+def test_among_more_runs_than_a_page_shows(bridge: Bridge, airflow: FakeAirflow) -> None:
+    """S19: a run is found among more of its pipeline's than Data Factory shows on a page."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: bridge.started(pipeline="keyed"), range(110)))
+    wait = wait_of(airflow, airflow.task())
+    loses(bridge, status=504)
+    assert "adopted" == answered(bridge, wait)["start"]["how"]

@@ -248,9 +248,8 @@ def test_a_full_queue(bridge: Bridge) -> None:
 
 
 def test_what_a_pipeline_declares(bridge: Bridge) -> None:
-    """The names of its parameters; nothing of a pipeline that there is not."""
-    assert PipelineDeclaration("five", frozenset({"day", "rows", "tags"})) == bridge.port.pipeline(
-        FACTORY, "five", fresh=False
-    )
+    """The names of its parameters and their defaults; nothing of a pipeline that there is not."""
+    five = PipelineDeclaration("five", frozenset({"day", "rows", "tags"}), defaults={"rows": 7, "tags": ["x"]})
+    assert five == bridge.port.pipeline(FACTORY, "five", fresh=False)
     assert bridge.port.pipeline(FACTORY, "five__notified", fresh=False) is None
     assert bridge.port.pipeline(FACTORY, "nothing", fresh=False) is None

@@ -56,6 +56,7 @@ class FakeAdf:
     pipeline_reads: Counter[str] = field(default_factory=Counter)
     pipeline_script: deque[Refusal] = field(default_factory=deque)
     run_searches: int = 0
+    _searched: tuple[datetime, datetime] | None = None
     search_script: deque[Refusal] = field(default_factory=deque)
     listed_after: timedelta = timedelta(0)
     searches: list[Match] = field(default_factory=list)
@@ -204,6 +205,10 @@ class FakeAdf:
             return self.search_script.popleft()
         if self.down is not None:
             return self.down
+        if continuation is None:
+            self._searched = (since, until)
+        elif self._searched != (since, until):
+            return Refusal(RefusalKind.INVALID, "ADF answered 400: the continuation is another query's")
         now = self.clock.now()
         listed = [
             (key.run_id, replace(reading, run_start=start + self.ahead))

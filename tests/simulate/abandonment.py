@@ -15,6 +15,7 @@ from tests.simulate.starts import Starts
 from tests.simulate.timeline import Timeline, Violation
 
 _IN_TIME: Final = timedelta(minutes=2)  # longer than any call in the simulated world takes
+CANCELLED: Final = "abandoned run was cancelled in the end"
 _SOON: Final = timedelta(minutes=7)
 
 
@@ -44,10 +45,10 @@ class Abandonment:
             if wait.key in related and wait.state is WaitState.OPEN and settled:
                 raise Violation("cancelled", f"{key.run_id} was cancelled, and another task waits for it", wait.token)
 
-    def _related(self, key: RunKey) -> set[RunKey | None]:
+    def _related(self, key: RunKey) -> set[RunKey]:
         """Return the runs whose end a cancel of a run is: what it wraps as well, and what wraps it."""
         run = self._adf.runs[key]
-        return {key, run.child, run.parent}
+        return {one for one in (key, run.child, run.parent) if one is not None}
 
     def _still_wanted(self, wait: Wait, now: datetime) -> str:
         """Say why a run is not abandoned by a task in the try that registered; nothing if it is."""
@@ -96,4 +97,4 @@ class Abandonment:
             state = after.state if after is not None else None
             if state is not WaitState.WITHDRAWN and run.outcome is not RunStatus.CANCELLED:
                 raise Violation("abandoned", f"{wait.key.run_id} goes on, its wait is {state}", wait.token)
-            self._timeline.happened["abandoned run was cancelled in the end"] += 1
+            self._timeline.happened[CANCELLED] += 1

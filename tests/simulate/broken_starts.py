@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from bridge import decide, policy
+from bridge.adapters.table_upkeep import Upkeep
 from bridge.commands import Point, SaveRequest, do
 from bridge.decide import abandoning
 from bridge.model import (
@@ -134,6 +135,11 @@ def _cancel_nothing(token: str, rules: object) -> Any:
     yield from ()
 
 
+def _no_repair(upkeep: Upkeep, *_: object) -> int:
+    """Leave the ways to requests as they are."""
+    return 0
+
+
 def _first_of_all(request: TriggerRequest, records: Sequence[StartRequest]) -> StartRequest | None:
     """Take the task's first try for the previous one."""
     found = [one for one in records if one.idempotency_key != request.idempotency_key]
@@ -160,6 +166,7 @@ BROKEN: Final[Mapping[str, Sequence[Place]]] = {
         (decide, "go_on", _recover_the_wrapper),
     ),
     "previous-try-not-settled": ((continuing, "settle_start", _give_up_at_once),),
+    "way-to-a-request-not-repaired": ((Upkeep, "_mend_request", _no_repair),),
     "next-try-ignored": ((abandoning, "_may_be_taken_over", _for_nobody),),
     "abandoned-run-left": (
         (delivering, "cancel_abandoned", _cancel_nothing),

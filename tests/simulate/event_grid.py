@@ -48,7 +48,8 @@ class EventGrid:
         else:
             self._tell_of_itself(run)
         if self._timeline.hits("event forged", 0.3):
-            self._timeline.after(self._timeline.random.uniform(0, 60), lambda: self.forge(run.key))
+            soon = self._timeline.random.choice((1, 60))  # before anybody is known to wait for the run, or later
+            self._timeline.after(soon * self._timeline.random.random(), lambda: self.forge(run.key))
 
     def _tell_of_itself(self, run: TrueRun) -> None:
         for status, at in ((RunStatus.IN_PROGRESS, run.started), (run.outcome, run.ends)):
@@ -82,6 +83,7 @@ class EventGrid:
                 cloud_event(key, status, source=STRANGE_ARM_ID),
                 cloud_event(RunKey(key.factory, "run-of-nobody"), status),
                 cloud_event(key, "Paused"),
+                notice(RunKey(key.factory, "run-of-nobody"), key, RunStatus(status)),
                 notice(RunKey(key.factory, f"run-{chance.randint(1, 60)}"), key, RunStatus(status)),
                 {"data": data, "password": CANARY, "source": ARM_ID},
             )

@@ -6,7 +6,7 @@ from typing import Final
 
 from bridge.adapters import table_index as index
 from bridge.commands import Point
-from tests.simulate import adf, airflow, starts, store
+from tests.simulate import abandonment, adf, airflow, starts, store
 
 FAULTS: Final = (
     *airflow.REFUSALS,
@@ -67,8 +67,8 @@ FAULTS: Final = (
     "person: removed the task",
     "person: started an equal run",
 )
-# How a request came to be answered: each of it has to happen.
-ANSWERS: Final = starts.KINDS
+# What follows from all that, and has to happen as well: how requests are answered, and what becomes of runs.
+OUTCOMES: Final = (*starts.KINDS, abandonment.CANCELLED)
 # No simulated task waits for a run that it does not know.
 NOT_SIMULATED: Final = frozenset({Point.RUN_FOUND})
 POINTS: Final = (*(str(point) for point in Point if point not in NOT_SIMULATED), *index.POINTS)

@@ -57,14 +57,14 @@ PURGE_EVERY: Final = timedelta(minutes=1)
 # is not much likelier than it needs to be. Every use case passes through the store many times: less likely there.
 LIKELIER: Final[Mapping[str, float]] = {
     Point.FAILURE_READ: 5,
-    Point.CHILD_FOUND: 7,
+    Point.CHILD_FOUND: 9,
     Point.START_REFUSED: 10,
     Point.EVENT_NOTED: 1.5,
     Point.START_ANSWERED: 1.5,
     Point.RUN_CLAIMED: 10,
     Point.BREAKER_SAVED: 1.5,
-    Point.WAIT_EXPIRED: 20,
-    Point.WAIT_WITHDRAWN: 20,
+    Point.WAIT_EXPIRED: 25,
+    Point.WAIT_WITHDRAWN: 25,
     Point.RUNS_QUERIED: 1.5,
     Point.SWEEP_TAKEN: 2,
     Point.SWEEP_SAVED: 5,

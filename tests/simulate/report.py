@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from tests.simulate.faults import ANSWERS, FAULTS, POINTS, STATES
+from tests.simulate.faults import FAULTS, OUTCOMES, POINTS, STATES
 from tests.simulate.simulation import Simulated
 
 _KINDS: Final = {"lost": ("lost",), "wrong": ("wrong", "fence"), "double": ("double", "createRun")}
@@ -22,8 +22,8 @@ def report(seed: int, found: Simulated) -> str:
         f"seed {seed}: {found.runs} runs in {found.episodes} episodes, {found.seconds:.1f} s ({speed:.0f} runs/s)",
         f"at most {found.most_attempts} attempts for a wait",
         *_table("what became of the waits", found.outcomes, sorted(found.outcomes)),
-        *_table("how the requests were answered", found.happened, ANSWERS),
-        *_table("what else happened", found.happened, sorted(found.happened.keys() - set(ANSWERS))),
+        *_table("what came of it", found.happened, OUTCOMES),
+        *_table("what else happened", found.happened, sorted(found.happened.keys() - set(OUTCOMES))),
         *_table("faults", found.faults, sorted(FAULTS)),
         *_table("crashes at", found.points, sorted(POINTS)),
         *_table("states that Airflow showed", found.shown, sorted(STATES)),
@@ -44,7 +44,7 @@ def too_rare(found: Simulated) -> Sequence[str]:
     """Return what a full simulation has tried too seldom; nothing for a shorter one."""
     if found.runs < FULL:
         return ()
-    tables = ((found.faults, FAULTS), (found.points, POINTS), (found.shown, STATES), (found.happened, ANSWERS))
+    tables = ((found.faults, FAULTS), (found.points, POINTS), (found.shown, STATES), (found.happened, OUTCOMES))
     return [f"{name} ({counts[name]})" for counts, names in tables for name in sorted(names) if counts[name] < OFTEN]
 
 

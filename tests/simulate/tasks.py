@@ -42,7 +42,7 @@ from tests.simulate.timeline import Violation
 TRIES: Final = 4
 LONGEST_PAUSE: Final = 30.0
 RETRIED: Final = 0.9  # of the tries whose run has failed
-_MEDDLING: Final = (*("clear",) * 5, *("mark",) * 4, *("answer",) * 3, "remove", "remake", *("withdraw",) * 4)
+_MEDDLING: Final = (*("clear",) * 5, *("mark",) * 4, *("answer",) * 3, "remove", *("remake",) * 2, *("withdraw",) * 4)
 # Just before the bridge answers, a clear (S15) and an answer (a 409) are what it cannot see coming: more of those.
 _BETWEEN: Final = (*("clear",) * 7, *("mark",) * 2, *("answer",) * 6, "remove", *("withdraw",) * 2)
 _AGAIN: Final = (StoreUnavailable, RequestInFlight, AdfThrottled, AdfUnavailable)
@@ -211,6 +211,8 @@ class Task:
             self._timeline.after(self._timeline.random.uniform(0, 5), lambda: self._clear_running(attempt))
         late = self._timeline.hits("parks late", 0.1)
         delay = self._timeline.random.uniform(PARKS_IN_TIME, 40) if late else self._timeline.random.uniform(0, 8)
+        if attempt.is_at_stake and self._timeline.hits("operator told to end before it parked", 0.3):
+            self._timeline.after(delay * self._timeline.random.random(), lambda: self._told_to_end(attempt))
         # What counts is how long ago the bridge wrote the wait: a repeated request is later than that.
         self._timeline.after(delay, lambda: self._park(attempt))
 

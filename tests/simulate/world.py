@@ -32,8 +32,8 @@ from tests.simulate.true_run import TrueRun
 INSTANCES: Final = 3
 TASKS: Final = 14
 # Tasks of one DAG that are mapped over something else than what they ask the bridge for.
-MAPPED: Final = (3, 3)
-CREATE_RUN_FAILS: Final = 0.5  # of the times at which they ask
+MAPPED: Final = (4, 3)
+CREATE_RUN_FAILS: Final = 0.7  # of the times at which they ask
 CHAOS: Final = 440.0
 # The longest run that began in the chaos, the longest pause of a breaker, a sweep, and a delivery.
 QUIET: Final = 300.0 + 300 + 120 + 600

@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from tests.simulate.breaks import BREAKS
-from tests.simulate.faults import ANSWERS, FAULTS, POINTS, STATES
+from tests.simulate.faults import FAULTS, OUTCOMES, POINTS, STATES
 from tests.simulate.report import FULL, OFTEN, too_rare
 from tests.simulate.simulation import Simulated, simulate
 from tests.simulate.world import Episode
@@ -48,7 +48,7 @@ def test_airflow_showed_nearly_every_state(found: Simulated) -> None:
 def test_what_is_too_rare_is_told() -> None:
     """A full simulation complains of what it has tried too seldom; a short one does not."""
     told = Simulated(runs=FULL)
-    tables = ((told.faults, FAULTS), (told.points, POINTS), (told.shown, STATES), (told.happened, ANSWERS))
+    tables = ((told.faults, FAULTS), (told.points, POINTS), (told.shown, STATES), (told.happened, OUTCOMES))
     for counts, names in tables:
         counts.update(dict.fromkeys(names, OFTEN))
     assert [] == list(too_rare(told))

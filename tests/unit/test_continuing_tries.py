@@ -95,7 +95,7 @@ def test_both_tries_are_told(bench: Bench) -> None:
         (PreviousTry.RECOVER, NewTry.RETRY, RunStatus.FAILED, ("recovered", "run-2"), "run again"),
         (PreviousTry.RECOVER, NewTry.CLEAR, RunStatus.FAILED, ("recovered", "run-2"), "run again"),
         (PreviousTry.RECOVER, NewTry.RETRY, RunStatus.CANCELLED, ("started", "run-2"), "ended as Cancelled"),
-        (PreviousTry.REATTACH, NewTry.RETRY, RunStatus.CANCELING, ("started", "run-2"), "ended as Canceling"),
+        (PreviousTry.REATTACH, NewTry.RETRY, RunStatus.CANCELING, ("started", "run-2"), "is being cancelled"),
         (PreviousTry.RERUN, NewTry.RETRY, RunStatus.SUCCEEDED, ("started", "run-2"), None),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from bridge import service
 from bridge.errors import AdfUnavailable, RequestInFlight, UnknownOutcome
-from bridge.model import RunKey, TaskRef, Wrapped
+from bridge.model import Run, RunKey, TaskRef, Wrapped
 from bridge.ports import PipelineDeclaration, Refusal, RefusalKind
 from tests.fakes.adf import Lost
 from tests.fakes.bench import Bench, Crash
@@ -196,6 +196,31 @@ def test_many_runs(keyed: Bench) -> None:
         keyed.adf.begin(RunKey(FACTORY, f"other-{number}"), parameters={"bridge_key": f"key-{number}"})
     keyed.adf.create_script.append(Lost(NO_ANSWER))
     assert "run-1" == settled(keyed)
+
+
+def test_too_many_runs(bench: Bench) -> None:
+    """S19: where there are more runs than a search looks through, none is taken for the only one."""
+    bench.adf.page_size = 1
+    bench.adf.create_script.append(Lost(NO_ANSWER))
+    for number in range(30):
+        bench.adf.begin(RunKey(FACTORY, f"other-{number}"), parameters={"day": str(number)})
+    bench.airflow.run(TASK)
+    with pytest.raises(AdfUnavailable, match="too many runs"):
+        bench.start()
+    bench.clock.advance(5 * MINUTE)
+    with pytest.raises(UnknownOutcome):
+        bench.start()
+
+
+def test_too_many_that_look_alike(bench: Bench) -> None:
+    """S19: of more equal runs than claims are looked at, none is adopted, though all but one may be others'."""
+    bench.adf.create_script.append(Lost(NO_ANSWER))
+    assert is_sought(bench)
+    for number in range(30):
+        key = RunKey(FACTORY, f"other-{number}")
+        bench.adf.begin(key, parameters={"day": "2026-03-01"})
+        bench.store.inner.put(Run(key, started_by=f"key-{number}"), ())
+    assert "unknown" == settled(bench)
 
 
 # --- by the parameters ---
