@@ -64,9 +64,12 @@ def _since(sweep: Sweep, waits: Sequence[OpenWait]) -> datetime:
     return min(wait.registered_at for wait in waits) + sweep.ahead - policy.CLOCK_DOUBT
 
 
-def completed_sweep(sweep: Sweep, started: datetime, told_at: datetime | None) -> Sweep:
-    """Return the sweep after everything up to its start was looked at; `told_at` is ADF's clock at that moment."""
-    ahead = told_at - started if told_at is not None else sweep.ahead
+def completed_sweep(sweep: Sweep, started: datetime, told_at: datetime | None, heard_at: datetime) -> Sweep:
+    """Return the sweep after everything up to its start was looked at, for the waits that there were then.
+
+    `told_at` is ADF's clock in its first answer, which was heard at `heard_at`.
+    """
+    ahead = told_at - heard_at if told_at is not None else sweep.ahead
     return replace(sweep, covered_until=started + ahead, ahead=ahead)
 
 

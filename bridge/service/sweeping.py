@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from bridge import decide, policy
 from bridge.commands import ListOpen, LoadRun, LoadSweep, Now, Point, QueryRuns, SaveSweep, UseCase, do
@@ -31,6 +32,10 @@ class Swept:
     taken: bool = False
 
 
+# What a sweep did, the first page that ADF showed, and when.
+_Told = tuple[Swept, RunsPage | None, datetime | None]
+
+
 def sweep(factory: FactoryId, rules: Rules) -> UseCase[Swept]:
     """Sweep a factory if its interval has passed and somebody waits for one of its runs."""
     mark = yield from do(LoadSweep(factory))
@@ -45,21 +50,22 @@ def sweep(factory: FactoryId, rules: Rules) -> UseCase[Swept]:
             return Swept()
         mark = yield from do(SaveSweep(decide.take_sweep(mark, now, rules), point=Point.SWEEP_TAKEN))
         plan = decide.plan_sweep(mark, waits, now)
-        swept, told = yield from (
+        swept, told, heard_at = yield from (
             _one_by_one(factory, plan, rules) if plan.one_by_one else _by_pages(factory, plan, rules)
         )
         if swept.completed:
-            after = decide.completed_sweep(mark, now, told.told_at if told is not None else None)
+            after = decide.completed_sweep(mark, now, told.told_at if told is not None else None, heard_at or now)
             yield from do(SaveSweep(after, point=Point.SWEEP_SAVED))
     except StoreConflict:
         return Swept()  # another instance sweeps this factory
     return replace(swept, taken=True)
 
 
-def _by_pages(factory: FactoryId, plan: decide.SweepPlan, rules: Rules) -> UseCase[tuple[Swept, RunsPage | None]]:
+def _by_pages(factory: FactoryId, plan: decide.SweepPlan, rules: Rules) -> UseCase[_Told]:
     """Read the window page by page; what ended is settled at once, so that a sweep cut short has still done some."""
     due: list[str] = []
     first: RunsPage | None = None
+    heard_at: datetime | None = None
     continuation: str | None = None
     asked, runs = Asked(), plan.runs
     most = max(policy.SWEEP_PAGES, len(plan.runs))
@@ -67,8 +73,9 @@ def _by_pages(factory: FactoryId, plan: decide.SweepPlan, rules: Rules) -> UseCa
         now = yield from do(Now())
         page = yield from _page(factory, plan, continuation)
         if isinstance(page, Refusal):
-            return Swept(pages=number, due=tuple(due)), first
-        first = first or page
+            return Swept(pages=number, due=tuple(due)), first, heard_at
+        if first is None:
+            first, heard_at = page, (yield from do(Now()))
         asked.shown(factory, page, now)
         settled = yield from _settle_page(factory, page, runs, rules, asked)
         due.extend(token for one in settled for token in one.due)
@@ -76,10 +83,10 @@ def _by_pages(factory: FactoryId, plan: decide.SweepPlan, rules: Rules) -> UseCa
         due.extend((yield from _settle_matches(factory, page, plan.matches, rules, asked)))
         continuation = page.continuation
         if continuation is None:
-            return Swept(pages=number, due=tuple(due), completed=True), first
+            return Swept(pages=number, due=tuple(due), completed=True), first, heard_at
     # More changed than a sweep reads, and more pages than runs that somebody waits for: each is read by itself.
-    rest, _ = yield from _one_by_one(factory, plan, rules)
-    return Swept(most, rest.reads, (*due, *rest.due), completed=rest.completed), first
+    rest, _, _ = yield from _one_by_one(factory, plan, rules)
+    return Swept(most, rest.reads, (*due, *rest.due), completed=rest.completed), first, heard_at
 
 
 def _settle_page(
@@ -127,12 +134,12 @@ def _page(factory: FactoryId, plan: decide.SweepPlan, continuation: str | None) 
     return page
 
 
-def _one_by_one(factory: FactoryId, plan: decide.SweepPlan, rules: Rules) -> UseCase[tuple[Swept, RunsPage | None]]:
+def _one_by_one(factory: FactoryId, plan: decide.SweepPlan, rules: Rules) -> UseCase[_Told]:
     due: list[str] = []
     asked = Asked()
     for number, run_id in enumerate(sorted(plan.runs), start=1):
         checked = yield from check_run(RunKey(factory, run_id), rules, asked=asked)
         due.extend(checked.due)
         if checked.refusal is not None and checked.refusal.kind not in decide.ABOUT_ONE_THING:
-            return Swept(reads=number, due=tuple(due)), None
-    return Swept(reads=len(plan.runs), due=tuple(due), completed=True), None
+            return Swept(reads=number, due=tuple(due)), None, None
+    return Swept(reads=len(plan.runs), due=tuple(due), completed=True), None, None
