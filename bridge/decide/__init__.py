@@ -75,6 +75,7 @@ from bridge.decide.readings import (
     settle,
     sooner,
     was_denied,
+    without_child,
 )
 from bridge.decide.registering import (
     Registration,
@@ -218,4 +219,5 @@ __all__ = [
     "was_denied",
     "watched",
     "withdraw",
+    "without_child",
 ]

@@ -62,10 +62,17 @@ def count_refusal(run: Run | None, refusal: Refusal, now: datetime) -> Run | Non
     return replace(run, reads=run.reads + 1, hint_at=now, claimed_run_id=claimed)
 
 
-def was_denied(run: Run, refusal: Refusal | None) -> bool:
-    """Whether ADF's answer may have been about a child that an event had named, and not about the run."""
-    is_own = run.match is None and run.watched_run_id is None
-    return is_own and refusal is not None and refusal.kind is RefusalKind.NOT_FOUND
+def was_denied(run: Run | None, reading: RunReading | Refusal) -> bool:
+    """Whether ADF's answer is about a child that an event had named, and not about the run."""
+    is_named = run is not None and run.match is None and run.watched_run_id is None and run.claimed_run_id is not None
+    return is_named and isinstance(reading, Refusal) and reading.kind is RefusalKind.NOT_FOUND
+
+
+def without_child(run: Run | None, denied: str | None) -> Run | None:
+    """Return a run's row without the child that an event named, if it is that one which ADF has denied."""
+    if run is None or denied is None or run.claimed_run_id != denied:
+        return run
+    return replace(run, claimed_run_id=None)
 
 
 def settle(run: Run, waits: Sequence[Wait], now: datetime) -> tuple[Wait, ...]:

@@ -52,14 +52,22 @@ def check_run_itself(key: RunKey, rules: Rules) -> UseCase[Checked]:
 
     A child that an event has named, and that ADF does not know as this run's, says nothing about this run.
     """
-    checked = yield from check_run(key, rules)
-    if checked.run is None or not decide.was_denied(checked.run, checked.refusal):
-        return checked
-    return (yield from settle_run(key, (yield from read(key, checked.run, None, Asked())), rules))
+    known, _ = yield from do(LoadRun(key))
+    asked, claimed = Asked(), known.claimed_run_id if known is not None else None
+    reading = yield from read(key, known, claimed, asked)
+    denied = claimed if decide.was_denied(known, reading) else None
+    if denied is not None:
+        reading = yield from read(key, known, None, asked)
+    return (yield from settle_run(key, reading, rules, denied=denied))
 
 
-def settle_run(key: RunKey, reading: RunReading | Refusal, rules: Rules) -> UseCase[Checked]:
-    """Write down what ADF said of a run, and what that means for the waits."""
+def settle_run(
+    key: RunKey, reading: RunReading | Refusal, rules: Rules, *, denied: str | None = None
+) -> UseCase[Checked]:
+    """Write down what ADF said of a run, and what that means for the waits.
+
+    `denied` is a run that an event named as its child, and that ADF does not know as that: it is forgotten.
+    """
     for _ in range(DECISION_TRIES):
         run, waits = yield from do(LoadRun(key))
         now = yield from do(Now())
@@ -68,6 +76,7 @@ def settle_run(key: RunKey, reading: RunReading | Refusal, rules: Rules) -> UseC
         else:
             known = decide.apply_reading(run, key, reading, now)
             settled = decide.settle(known, waits, now)
+        known = decide.without_child(known, denied)
         try:
             written, settled = yield from do(Put(known, settled, point=Point.RUN_SETTLED))
         except StoreConflict:

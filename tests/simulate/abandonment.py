@@ -68,12 +68,12 @@ class Abandonment:
     def prolong(self, awaited: Collection[RunKey | None]) -> None:
         """Have the runs go on that are abandoned now, or will be soon, until they are cancelled as they have to be.
 
-        But for those that somebody is about to wait for.
+        But for those that somebody else may wait for: who is about to register, or whose request is not settled.
         """
         now = self._timeline.now()
         for wait in self._abandoned(now):
             goes_on = not self._adf.truth(wait.key).status(now).is_terminal
-            if goes_on and not self._related(wait.key) & set(awaited):
+            if goes_on and self._starts.is_of(wait) and not self._related(wait.key) & set(awaited):
                 self._adf.prolong(wait.key)
                 self._to_be_cancelled.append(wait)
 

@@ -159,6 +159,13 @@ class Starts:
         place = self._place(key)
         return [_told(one) for other, one in self._known.items() if self._place(other) == place]
 
+    def is_of(self, wait: Wait) -> bool:
+        """Whether the run of a wait answers to a request of the same task, and so to nobody else's."""
+        holders = self._holders.get(wait.key, {})
+        return any(
+            how is not StartedHow.REATTACHED and self._place(key) == place_of(wait.task) for key, how in holders.items()
+        )
+
     # --- who may have which run ---
 
     def _hold(self, record: StartRequest) -> None:
