@@ -64,6 +64,7 @@ from bridge.decide.matching import (
     since_of,
 )
 from bridge.decide.readings import (
+    NO_DUE,
     OUTCOME_OF,
     apply_reading,
     become_due,
@@ -75,7 +76,7 @@ from bridge.decide.readings import (
     settle,
     sooner,
     was_denied,
-    without_child,
+    without_claim,
 )
 from bridge.decide.registering import (
     Registration,
@@ -133,6 +134,7 @@ from bridge.decide.sweeping import (
 __all__ = [
     "ABOUT_ONE_THING",
     "ENDED",
+    "NO_DUE",
     "OUTCOME_OF",
     "PARKED",
     "TROUBLE_OPENS_AFTER",
@@ -219,5 +221,5 @@ __all__ = [
     "was_denied",
     "watched",
     "withdraw",
-    "without_child",
+    "without_claim",
 ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Final
 
 from bridge import policy
@@ -28,6 +29,8 @@ OUTCOME_OF: Final = {
     RunStatus.FAILED: Outcome.FAILED,
     RunStatus.CANCELLED: Outcome.CANCELLED,
 }
+
+NO_DUE: Final[Mapping[str, datetime | None]] = MappingProxyType({})
 
 
 def apply_reading(run: Run | None, key: RunKey, reading: RunReading, now: datetime) -> Run:
@@ -63,13 +66,13 @@ def count_refusal(run: Run | None, refusal: Refusal, now: datetime) -> Run | Non
 
 
 def was_denied(run: Run | None, reading: RunReading | Refusal) -> bool:
-    """Whether ADF's answer is about a child that an event had named, and not about the run."""
-    is_named = run is not None and run.match is None and run.watched_run_id is None and run.claimed_run_id is not None
-    return is_named and isinstance(reading, Refusal) and reading.kind is RefusalKind.NOT_FOUND
+    """Whether ADF's answer is about another run that an event had named for this one, and not about this one."""
+    is_known = run is not None and run.watched_run_id is not None
+    return not is_known and isinstance(reading, Refusal) and reading.kind is RefusalKind.NOT_FOUND
 
 
-def without_child(run: Run | None, denied: str | None) -> Run | None:
-    """Return a run's row without the child that an event named, if it is that one which ADF has denied."""
+def without_claim(run: Run | None, denied: str | None) -> Run | None:
+    """Return a run's row without the run that an event named for it, if it is that one which ADF has denied."""
     if run is None or denied is None or run.claimed_run_id != denied:
         return run
     return replace(run, claimed_run_id=None)
@@ -93,15 +96,22 @@ def _is_said_to_have_ended(run: Run) -> bool:
     return named and run.hint is not None and run.hint.is_terminal
 
 
-def postpone(waits: Sequence[Wait], refusal: Refusal, now: datetime, rules: Rules) -> tuple[Wait, ...]:
+def postpone(
+    waits: Sequence[Wait],
+    refusal: Refusal,
+    now: datetime,
+    rules: Rules,
+    due: Mapping[str, datetime | None] = NO_DUE,
+) -> tuple[Wait, ...]:
     """Return the open waits of a run that ADF could not be asked about.
 
-    Trouble of ADF's own makes the next check no later than a sweep: when it is over, all is told soon.
+    Trouble of ADF's own makes the next check no later than a sweep: when it is over, all is told soon. Those that were
+    `due` at a time before an event that ADF denies are so again: a forged event neither hastens nor delays anything.
     """
     trouble = max(rules.sweep, refusal.retry_after or timedelta(0))
     pause = policy.UNREAD_AT_MOST if refusal.kind in ABOUT_ONE_THING else trouble
     return tuple(
-        _checked(wait, now, f"ADF could not be asked: {refusal.detail}", pause)
+        _checked(wait, now, f"ADF could not be asked: {refusal.detail}", pause, due.get(wait.token))
         for wait in waits
         if wait.state is WaitState.OPEN
     )
@@ -135,9 +145,9 @@ def become_due(wait: Wait, completion: Completion, now: datetime) -> Wait:
     return replace(told, state=WaitState.DUE, completion=completion, decided_at=now, due_at=now)
 
 
-def _checked(wait: Wait, now: datetime, detail: str, pause: timedelta) -> Wait:
+def _checked(wait: Wait, now: datetime, detail: str, pause: timedelta, due: datetime | None = None) -> Wait:
     """Return an open wait after ADF was asked; the sweep looks for its run's end, this is when it is read by itself."""
-    return replace(wait.told(now, "checked", detail), due_at=min(wait.deadline, now + pause))
+    return replace(wait.told(now, "checked", detail), due_at=min(wait.deadline, due or now + pause))
 
 
 def _not_in_time(run: Run, deadline: datetime) -> str:

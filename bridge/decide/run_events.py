@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -23,13 +23,17 @@ from bridge.ports import Refusal, RefusalKind
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a run event means: the verdict so far, the rows to write before it is acknowledged, whether to ask ADF."""
+    """What a run event means: the verdict so far, the rows to write before it is acknowledged, whether to ask ADF.
+
+    `due` is when the waits were due before it, by token: an event that turns out to be false changes nothing in that.
+    """
 
     verdict: Verdict
     reason: str
     run: Run | None = None
     waits: tuple[Wait, ...] = ()
     ask_adf: bool = False
+    due: Mapping[str, datetime | None] = field(default_factory=dict)
 
     @property
     def writes(self) -> bool:
@@ -89,6 +93,7 @@ def judge_event(
         run=hinted,
         waits=told,
         ask_adf=ask_adf,
+        due={wait.token: wait.due_at for wait in open_waits},
     )
 
 

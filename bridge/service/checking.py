@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from bridge import decide
 from bridge.commands import (
@@ -38,22 +40,13 @@ class Checked:
     due: tuple[str, ...] = ()
 
 
-def check_run(key: RunKey, rules: Rules, *, claimed: str | None = None, asked: Asked | None = None) -> UseCase[Checked]:
-    """Ask ADF about a run, and settle the waits for it accordingly. `claimed` is the run that an event named."""
-    known, _ = yield from do(LoadRun(key))
-    if claimed is None and known is not None:
-        claimed = known.claimed_run_id
-    reading = yield from read(key, known, claimed, asked or Asked())
-    return (yield from settle_run(key, reading, rules))
+def check_run(key: RunKey, rules: Rules, *, asked: Asked | None = None) -> UseCase[Checked]:
+    """Ask ADF about a run, and settle the waits for it accordingly.
 
-
-def check_run_itself(key: RunKey, rules: Rules) -> UseCase[Checked]:
-    """Do the same for one that may have ended long ago: whatever events have named, ADF says what became of it.
-
-    A child that an event has named, and that ADF does not know as this run's, says nothing about this run.
+    A run that an event had named for this one, and that ADF does not know as that, says nothing about this one.
     """
     known, _ = yield from do(LoadRun(key))
-    asked, claimed = Asked(), known.claimed_run_id if known is not None else None
+    asked, claimed = asked or Asked(), known.claimed_run_id if known is not None else None
     reading = yield from read(key, known, claimed, asked)
     denied = claimed if decide.was_denied(known, reading) else None
     if denied is not None:
@@ -61,26 +54,46 @@ def check_run_itself(key: RunKey, rules: Rules) -> UseCase[Checked]:
     return (yield from settle_run(key, reading, rules, denied=denied))
 
 
+def check_claim(
+    key: RunKey, rules: Rules, claimed: str, due: Mapping[str, datetime | None], asked: Asked | None = None
+) -> UseCase[Checked]:
+    """Ask ADF about a run of which an event speaks, once. `claimed` is the run that the event names for this one.
+
+    If ADF does not know it as that, the waits are due as they were before.
+    """
+    known, _ = yield from do(LoadRun(key))
+    reading = yield from read(key, known, claimed, asked or Asked())
+    denied = claimed if decide.was_denied(known, reading) else None
+    return (yield from settle_run(key, reading, rules, denied=denied, due=due))
+
+
 def settle_run(
-    key: RunKey, reading: RunReading | Refusal, rules: Rules, *, denied: str | None = None
+    key: RunKey,
+    reading: RunReading | Refusal,
+    rules: Rules,
+    *,
+    denied: str | None = None,
+    due: Mapping[str, datetime | None] = decide.NO_DUE,
 ) -> UseCase[Checked]:
     """Write down what ADF said of a run, and what that means for the waits.
 
-    `denied` is a run that an event named as its child, and that ADF does not know as that: it is forgotten.
+    `denied` is a run that an event named for this one, and that ADF does not know as that: it is forgotten, and the
+    waits are due as they were before the event.
     """
     for _ in range(DECISION_TRIES):
         run, waits = yield from do(LoadRun(key))
         now = yield from do(Now())
         if isinstance(reading, Refusal):
-            known, settled = decide.count_refusal(run, reading, now), decide.postpone(waits, reading, now, rules)
+            known = decide.count_refusal(run, reading, now)
+            settled = decide.postpone(waits, reading, now, rules, due if denied is not None else decide.NO_DUE)
         else:
             known = decide.apply_reading(run, key, reading, now)
             settled = decide.settle(known, waits, now)
-        known = decide.without_child(known, denied)
+        known = decide.without_claim(known, denied)
         try:
             written, settled = yield from do(Put(known, settled, point=Point.RUN_SETTLED))
         except StoreConflict:
             continue
-        due = tuple(wait.token for wait in settled if wait.state is WaitState.DUE)
-        return Checked(written, reading if isinstance(reading, Refusal) else None, due)
+        made_due = tuple(wait.token for wait in settled if wait.state is WaitState.DUE)
+        return Checked(written, reading if isinstance(reading, Refusal) else None, made_due)
     raise contended()

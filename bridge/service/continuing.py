@@ -20,7 +20,7 @@ from bridge.model import (
 from bridge.policy import Rules
 from bridge.ports import Refusal, RefusalKind
 from bridge.service.asking import Asked, ask
-from bridge.service.checking import check_run_itself
+from bridge.service.checking import check_run
 from bridge.service.searching import settle_start
 
 
@@ -43,7 +43,7 @@ def go_on(request: TriggerRequest, reserve: StartRequest, rules: Rules) -> UseCa
         return replace(reserve, why=decide.unsettled(earlier))
     if earlier.key is None:
         raise (yield from _being_found_out(earlier))
-    checked = yield from check_run_itself(earlier.key, rules)
+    checked = yield from check_run(earlier.key, rules)
     if checked.refusal is not None and checked.refusal.kind is not RefusalKind.NOT_FOUND:
         raise unreadable(checked.refusal)
     plan = decide.go_on(request.previous, earlier, checked.run if checked.refusal is None else None)

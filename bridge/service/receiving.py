@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,7 +29,7 @@ from bridge.model import (
 )
 from bridge.policy import Rules
 from bridge.service.asking import Asked
-from bridge.service.checking import check_run
+from bridge.service.checking import check_claim, check_run
 from bridge.service.contention import DECISION_TRIES, contended
 
 Told = tuple[Verdict, str]  # with its reason
@@ -67,7 +68,10 @@ def _receive_event(event: RunEvent, rules: Rules, until: datetime) -> UseCase[Re
         if not judgement.ask_adf:
             verdicts.append((judgement.verdict, judgement.reason))
             continue
-        checked = yield from check_run(key, rules, claimed=decide.claimed_by(event, key))
+        claimed = decide.claimed_by(event, key)
+        checked = yield from (
+            check_claim(key, rules, claimed, judgement.due) if claimed is not None else check_run(key, rules)
+        )
         verdicts.append(decide.verdict_of(checked.run, checked.refusal))
         due.extend(checked.due)
     more_verdicts, more_due = yield from _receive_for_matches(event, rules, until)
@@ -82,7 +86,10 @@ def _receive_for_matches(event: RunEvent, rules: Rules, until: datetime) -> UseC
     """
     verdicts: list[Told] = []
     due: list[str] = []
-    to_check: list[Run] = []
+    to_check: list[tuple[Run, Mapping[str, datetime | None]]] = []
+    named = event.run_id
+    if named is None:
+        return [], []
     for key in (yield from _matches(event)):
         if (yield from do(Now())) >= until:
             break
@@ -90,15 +97,15 @@ def _receive_for_matches(event: RunEvent, rules: Rules, until: datetime) -> UseC
         if judgement is None:
             continue
         if judgement.ask_adf and judgement.run is not None:
-            to_check.append(judgement.run)
+            to_check.append((judgement.run, judgement.due))
         else:
             verdicts.append((judgement.verdict, judgement.reason))
     asked = Asked()
-    for run in sorted(to_check, key=decide.since_of):
+    for run, due_before in sorted(to_check, key=lambda one: decide.since_of(one[0])):
         if (yield from do(Now())) >= until:
             verdicts.append((Verdict.UNVERIFIED, "there was no time to ask ADF for all that wait; it is asked again"))
             break
-        checked = yield from check_run(run.key, rules, claimed=event.run_id, asked=asked)
+        checked = yield from check_claim(run.key, rules, named, due_before, asked)
         verdicts.append(decide.verdict_of(checked.run, checked.refusal))
         due.extend(checked.due)
     return verdicts, due
@@ -106,7 +113,7 @@ def _receive_for_matches(event: RunEvent, rules: Rules, until: datetime) -> UseC
 
 def _matches(event: RunEvent) -> UseCase[tuple[RunKey, ...]]:
     """Return the waits for a run of the event's pipeline that somebody else starts; which run it is, ADF says."""
-    if event.pipeline is None or event.run_id is None:
+    if event.pipeline is None:
         return ()
     waits = yield from do(ListOpen(event.factory, policy.MATCHES, event.pipeline.lower()))
     return tuple(RunKey(event.factory, wait.run_id) for wait in waits)

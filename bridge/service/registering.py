@@ -27,7 +27,7 @@ from bridge.model import (
 )
 from bridge.policy import Rules
 from bridge.ports import RefusalKind
-from bridge.service.checking import check_run, check_run_itself
+from bridge.service.checking import check_run
 from bridge.service.contention import DECISION_TRIES, contended
 
 
@@ -111,7 +111,7 @@ def _try_put(run: Run, waits: tuple[Wait, ...]) -> UseCase[tuple[Run | None, tup
 
 def _ask_and_answer(key: RunKey, wait: Wait, rules: Rules) -> UseCase[Registered]:
     """Ask ADF about a run that somebody just registered for; a run that has ended is answered at once."""
-    yield from check_run_itself(key, rules)
+    yield from check_run(key, rules)
     for _ in range(DECISION_TRIES):
         run, waits = yield from do(LoadRun(key))
         now = yield from do(Now())

@@ -47,7 +47,7 @@ def _same_try(wait: Wait, seen: TaskView) -> None:
     """Take any try of the task for the one that waits."""
 
 
-def _believe(key: RunKey, rules: Rules, *, claimed: str | None = None) -> Any:
+def _believe(key: RunKey, rules: Rules, claimed: str | None = None, *_: object) -> Any:
     """Settle the waits by what the event said."""
     run, _ = yield from do(LoadRun(key))
     assert run is not None
@@ -146,7 +146,7 @@ def _leave_paused(due: Sequence[Due], breaker: Any, now: datetime) -> Sequence[D
     return () if breaker.is_open else due
 
 
-def _no_postponing(waits: Sequence[Wait], refusal: Refusal, now: datetime, rules: Rules) -> tuple[Wait, ...]:
+def _no_postponing(waits: Sequence[Wait], *_: object) -> tuple[Wait, ...]:
     """Take a refusal of ADF's for the end of the story."""
     return tuple(replace(wait, state=WaitState.GONE, due_at=None) for wait in waits if wait.state is WaitState.OPEN)
 
@@ -233,7 +233,7 @@ BREAKS: Final[dict[str, Break]] = {
     "hint-removed-before-row": _swap((TableStore, "put", _hints_gone_first)),
     "no-fence": _swap((delivery, "_other_try", _same_try)),
     "no-look-at-the-task": _swap((decide, "on_task", _resume_anything)),
-    "event-not-verified": _swap((receiving, "check_run", _believe)),
+    "event-not-verified": _swap((receiving, "check_claim", _believe), (receiving, "check_run", _believe)),
     "ack-before-write": _swap((Instance, "receive", _acknowledge_first())),
     "hint-not-kept": _swap((decide, "judge_event", _forget_hint)),
     "sweep-ignores-old-waits": _swap((decide, "plan_sweep", _sweep_young)),
