@@ -120,6 +120,18 @@ class RequestInFlight(Problem):
     status, code, title = 409, "request-in-flight", "The same request is being handled"
 
 
+class TryOver(Problem):
+    """The request comes from a try of the task that is over: a later one has asked already."""
+
+    status, code, title = 409, "try-over", "This try of the task is over"
+
+
+class AirflowUnavailable(Problem):
+    """Airflow has to be asked about the task first, and cannot be; nothing was started."""
+
+    status, code, title = 503, "airflow-unavailable", "Airflow could not be asked"
+
+
 class UnknownOutcome(Problem):
     """createRun may or may not have started a run; it is never sent again."""
 

@@ -41,6 +41,8 @@ from bridge.decide.continuing import (
     differs,
     earlier_try,
     go_on,
+    has_changed,
+    is_overtaken,
     unsettled,
 )
 from bridge.decide.delivery import (
@@ -54,6 +56,7 @@ from bridge.decide.delivery import (
     claim,
     on_refusal,
     on_task,
+    try_over,
 )
 from bridge.decide.matching import (
     Searched,
@@ -171,11 +174,13 @@ __all__ = [
     "expire",
     "forget_coverage",
     "go_on",
+    "has_changed",
     "in_flight",
     "instead_of_recovery",
     "is_child",
     "is_meant",
     "is_news",
+    "is_overtaken",
     "is_past_deadline",
     "is_sweep_due",
     "is_unrecoverable",
@@ -215,6 +220,7 @@ __all__ = [
     "to_look_up",
     "to_recover",
     "to_search",
+    "try_over",
     "unknown_outcome",
     "unsettled",
     "verdict_of",

@@ -39,6 +39,20 @@ def earlier_try(request: TriggerRequest, records: Sequence[StartRequest]) -> Sta
     return max(earlier, key=lambda one: (one.received_at, one.try_number), default=None)
 
 
+def has_changed(decided_by: StartRequest | None, earlier: StartRequest | None) -> bool:
+    """Whether the try before has come, or has got on, since it was decided how to go on from it."""
+    return _stand(decided_by) != _stand(earlier)
+
+
+def _stand(record: StartRequest | None) -> tuple[str, StartState, str | None] | None:
+    return (record.idempotency_key, record.state, record.run_id) if record is not None else None
+
+
+def is_overtaken(reserved: StartRequest, records: Sequence[StartRequest]) -> bool:
+    """Whether a later try of the task has asked already; or one of a DAG run that was deleted and made again."""
+    return any(one.try_number > reserved.try_number for one in records)
+
+
 def differs(request: TriggerRequest, earlier: StartRequest) -> str | None:
     """Say what a request asks for that the earlier one did not. ADF would silently run the earlier one's."""
     if earlier.factory != request.factory:

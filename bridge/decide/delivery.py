@@ -10,6 +10,7 @@ from bridge import policy
 from bridge.decide.readings import once_closed
 from bridge.model import (
     Outcome,
+    TaskRef,
     Wait,
     WaitState,
 )
@@ -69,7 +70,7 @@ def after_reply(
     """Decide by what the task looks like after it was answered: 200 alone is no proof, and 409 is no failure."""
     if isinstance(seen, Refusal):
         return _refused(wait, seen, now, jitter)
-    if (moved := _other_try(wait, seen)) is not None:
+    if (moved := other_try(wait.task, seen)) is not None:
         return Settle(_close(wait, WaitState.STALE, now, f"while it was answered, {moved}"))
     if (closed := over(wait, seen, now)) is not None:
         return Settle(closed)
@@ -93,7 +94,7 @@ def over(wait: Wait, seen: TaskView, now: datetime) -> Wait | None:
         if seen.state in ENDED and _is_before(seen.ended_at, answer.at):
             return _close(wait, WaitState.OVERRIDDEN, now, f"the task had been ended as {seen.state} before")
         return _close(wait, WaitState.DELIVERED, now, f"Airflow has it; the task is {seen.state or 'scheduled'}")
-    if (moved := _other_try(wait, seen)) is not None:
+    if (moved := other_try(wait.task, seen)) is not None:
         return _close(wait, WaitState.STALE, now, moved)
     if seen.state in TRY_OVER:
         return _close(wait, WaitState.STALE, now, f"the try ended ({seen.state}) before it was answered")
@@ -135,15 +136,22 @@ def _observed(wait: Wait, now: datetime) -> Wait:
     return again.told(now, "observed", f"would be told {outcome}; the target is in observe mode")
 
 
-def _other_try(wait: Wait, seen: TaskView) -> str | None:
-    """Say how this is another try. Airflow 3 gives each try a new id at once; `try_number` lags behind."""
-    if wait.task.task_instance_id is not None:
-        if seen.task_instance_id != wait.task.task_instance_id:
-            return "the task instance was cleared or retried: it is not the one that waits"
+def other_try(task: TaskRef, seen: TaskView) -> str | None:
+    """Say how Airflow shows another try. Airflow 3 gives each try a new id at once; `try_number` lags behind."""
+    if task.task_instance_id is not None:
+        if seen.task_instance_id != task.task_instance_id:
+            return "the task instance was cleared or retried: it is not the one that asked"
         return None
-    if seen.try_number != wait.task.try_number:
-        return f"the task is in try {seen.try_number}, the wait is of try {wait.task.try_number}"
+    if seen.try_number != task.try_number:
+        return f"the task is in try {seen.try_number}, and try {task.try_number} asked"
     return None
+
+
+def try_over(task: TaskRef, seen: TaskView) -> str | None:
+    """Say how a try that asks for a run cannot be at work any more."""
+    if (moved := other_try(task, seen)) is not None:
+        return moved
+    return f"the task is {seen.state}" if seen.state in TRY_OVER | ENDED else None
 
 
 def _not_parked(wait: Wait, seen: TaskView, now: datetime) -> Wait:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from bridge import decide, policy
-from bridge.commands import FindChild, ListRequests, Now, Point, Put, SaveRequest, UseCase, do
-from bridge.errors import AdfRefused, AdfUnavailable, NotFound, RequestInFlight
+from bridge.commands import DropRequest, FindChild, ListRequests, Now, Point, Put, ReadTask, SaveRequest, UseCase, do
+from bridge.errors import AdfRefused, AdfUnavailable, AirflowUnavailable, NotFound, Problem, RequestInFlight, TryOver
 from bridge.model import (
     RecoveryMode,
     Run,
@@ -15,32 +16,42 @@ from bridge.model import (
     StartedHow,
     StartRequest,
     StartState,
+    TaskRef,
     TriggerRequest,
 )
 from bridge.policy import Rules
 from bridge.ports import Refusal, RefusalKind
 from bridge.service.asking import Asked, ask
+from bridge.service.breakers import enter, leave, target_breaker
 from bridge.service.checking import check_run
 from bridge.service.searching import settle_start
 
 
-def go_on(request: TriggerRequest, reserve: StartRequest, rules: Rules) -> UseCase[StartRequest]:
-    """Return a new request's record as the previous try leaves it: with its run, to run that again, or with neither.
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The record of a new request as the previous try leaves it, and that try's record as it was then."""
+
+    record: StartRequest
+    decided_by: StartRequest | None = None
+
+
+def go_on(request: TriggerRequest, reserve: StartRequest, rules: Rules) -> UseCase[Planned]:
+    """Plan a new request as the previous try leaves it: with its run, to run that again, or with neither.
 
     What is not known of the previous try yet is found out first. Nothing is written for the new request.
     """
     place = reserve.place
     if place is None or request.previous is None:
-        return reserve
+        return Planned(reserve)
     earlier = decide.earlier_try(request, (yield from do(ListRequests(place, policy.EARLIER_TRIES))))
     if earlier is None:
-        return reserve
+        return Planned(reserve)
     if (other := decide.differs(request, earlier)) is not None:
-        return replace(reserve, why=other)
+        return Planned(replace(reserve, why=other), earlier)
     if earlier.state is not StartState.STARTED:
         earlier = yield from settle_start(earlier, request.parameters)
     if earlier.state is StartState.UNKNOWN:
-        return replace(reserve, why=decide.unsettled(earlier))
+        return Planned(replace(reserve, why=decide.unsettled(earlier)), earlier)
     if earlier.key is None:
         raise (yield from _being_found_out(earlier))
     checked = yield from check_run(earlier.key, rules)
@@ -49,12 +60,54 @@ def go_on(request: TriggerRequest, reserve: StartRequest, rules: Rules) -> UseCa
     plan = decide.go_on(request.previous, earlier, checked.run if checked.refusal is None else None)
     if plan.attach is not None and checked.run is not None:
         yield from _claim(earlier, checked.run)
-        return decide.attached(reserve, earlier, plan)
+        return Planned(decide.attached(reserve, earlier, plan), earlier)
     if plan.recover is not None:
         recovering = yield from to_recover(request, reserve, plan.recover)
         # From the failed activity on, whatever the first try was asked to run again.
-        return replace(recovering, recovery_mode=RecoveryMode.FROM_FAILURE, recovery_activity=None, why=plan.why)
-    return replace(reserve, why=plan.why)
+        again = replace(recovering, recovery_mode=RecoveryMode.FROM_FAILURE, recovery_activity=None, why=plan.why)
+        return Planned(again, earlier)
+    return Planned(replace(reserve, why=plan.why), earlier)
+
+
+def check_other_tries(
+    request: TriggerRequest, reserved: StartRequest, decided_by: StartRequest | None
+) -> UseCase[None]:
+    """With the key reserved, look at the task's other tries again: of two that ask at once, one sees the other.
+
+    Raises, and takes the reservation back, when the one before has come meanwhile, or when this one is over.
+    """
+    wait, place = request.wait, reserved.place
+    if wait is None or place is None:
+        return
+    records = yield from do(ListRequests(place, policy.EARLIER_TRIES))
+    problem: Problem | None = None
+    if decide.has_changed(decided_by, decide.earlier_try(request, records)):
+        msg = "The previous try is asking for a run as well. Send the request again a little later."
+        problem = RequestInFlight(msg, retry_after=timedelta(seconds=2))
+    elif decide.is_overtaken(reserved, records):
+        problem = yield from _overtaken(wait.task)
+    if problem is not None:
+        yield from do(DropRequest(reserved, point=Point.START_REFUSED))
+        raise problem
+
+
+def _overtaken(task: TaskRef) -> UseCase[Problem | None]:
+    """Ask Airflow whether a try is over that has been overtaken; one of a new DAG run of the same name is not."""
+    breaker = yield from enter(target_breaker(task.target))
+    if isinstance(breaker, Refusal):
+        return _unproven(breaker)
+    seen = yield from do(ReadTask(task, point=Point.TASK_READ))
+    yield from leave(breaker, seen if isinstance(seen, Refusal) else None)
+    if isinstance(seen, Refusal):
+        return None if seen.kind in decide.ABOUT_ONE_THING else _unproven(seen)
+    over = decide.try_over(task, seen)
+    msg = f"A later try of the task has asked for a run already, and this one is over: {over}. Nothing was started."
+    return TryOver(msg) if over is not None else None
+
+
+def _unproven(refusal: Refusal) -> AirflowUnavailable:
+    msg = "A later try of the task has asked for a run already, and whether this one is over cannot be read."
+    return AirflowUnavailable(f"{msg} {refusal.detail}", retry_after=refusal.retry_after or timedelta(seconds=10))
 
 
 def _claim(earlier: StartRequest, run: Run) -> UseCase[None]:

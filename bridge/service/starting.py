@@ -39,7 +39,7 @@ from bridge.model import (
 from bridge.policy import Rules
 from bridge.ports import PipelineDeclaration, Refusal, RefusalKind, Started
 from bridge.service.contention import DECISION_TRIES, contended
-from bridge.service.continuing import go_on, to_recover
+from bridge.service.continuing import check_other_tries, go_on, to_recover
 from bridge.service.registering import register
 from bridge.service.searching import settle_start
 
@@ -86,7 +86,8 @@ def _refuse_withdrawn(request: TriggerRequest) -> UseCase[None]:
 
 def _start(request: TriggerRequest, reserve: StartRequest, rules: Rules) -> UseCase[StartAnswer]:
     """Go on with the previous try's run, or reserve the key and send createRun."""
-    planned = yield from go_on(request, reserve, rules)
+    plan = yield from go_on(request, reserve, rules)
+    planned = plan.record
     if planned.how is StartedHow.REATTACHED:
         attached = yield from do(SaveRequest(planned, point=Point.KEY_RESERVED))
         return (yield from _answer(request, attached, rules))
@@ -97,6 +98,7 @@ def _start(request: TriggerRequest, reserve: StartRequest, rules: Rules) -> UseC
     # What came before may have taken long: the lease is createRun's own.
     leased = decide.leased(planned, (yield from do(Now())))
     reserved = yield from do(SaveRequest(leased, point=Point.KEY_RESERVED))
+    yield from check_other_tries(request, reserved, plan.decided_by)
     started = yield from _create_run(request, reserved, rules)
     return (yield from _answer_settled(request, started, rules, just_started=True))
 

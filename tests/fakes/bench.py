@@ -141,7 +141,8 @@ class Bench:
         world = World(self.clock, ScriptedRandom(), self.store, self.adf, self.airflow)
         log = Log(self.config.secrets())
         # One thread: one thing happens after the other, so that a crash can be put anywhere.
-        return App(self.config, world, _MortalExecutor(self, world, log), log, threads=1, tokens=self._tokens)
+        self.executor = _MortalExecutor(self, world, log)
+        return App(self.config, world, self.executor, log, threads=1, tokens=self._tokens)
 
     @contextmanager
     def under_way(self, use_case: UseCase[Any]) -> Iterator[None]:

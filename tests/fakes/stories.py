@@ -49,6 +49,7 @@ from tests.fakes.samples import (
 from tests.fakes.stage import FACTORY_PAUSE, HOUR, TARGET_PAUSE, Stage
 
 EARLIER_TRY: Final = a_task(try_number=0, task_instance_id="ti-0", nonce="nonce-0")
+LATER_TRY: Final = a_task(try_number=2, task_instance_id="ti-9", nonce="nonce-9")
 FIRST: Final = RunKey(FACTORY, "run-1")
 WRAPPERS: Final = RunKey(FACTORY, "wrappers-run")
 OTHER_TASK: Final = a_task(map_index=1, task_instance_id="ti-2")
@@ -594,6 +595,23 @@ def earlier_try_failed_for_good(stage: Stage) -> None:
     stage.adf.create_script.append(INVALID)
 
 
+def later_try_asked(stage: Stage) -> None:
+    """A later try of the task has a run, but that was in a DAG run which was deleted; the target is paused since."""
+    stage.airflow.run(LATER_TRY)
+    stage.start(LATER_TRY)
+    stage.adf.end(FIRST, RunStatus.SUCCEEDED)
+    stage.clock.advance(HOUR)
+    stage.airflow.run(TASK)
+    stage.is_paused(TARGET_PAUSE)
+
+
+def later_try_is_at_work(stage: Stage) -> None:
+    """A later try of the task has a run, which goes on."""
+    stage.airflow.run(LATER_TRY)
+    stage.start(LATER_TRY)
+    stage.is_paused(TARGET_PAUSE)
+
+
 def reattaches(stage: Stage) -> None:
     """The operator of a later try asks for the run of the one before."""
     stage.retries(PreviousTry.REATTACH)
@@ -814,6 +832,20 @@ CALLER_STORIES: Final = (
     by_caller("a retry from the failure", earlier_try_failed, recovers, RECOVERED, after=NOT_RECOVERED),
     by_caller(
         "a retry from the failure, refused", earlier_try_failed_for_good, recovers, RECOVERED, or_else=UNKNOWN_RUN
+    ),
+    by_caller(
+        "a start of a DAG run made anew",
+        later_try_asked,
+        Stage.starts,
+        OF_ITS_OWN,
+        after=dict.fromkeys((Point.KEY_RESERVED, Point.BREAKER_SAVED, Point.TASK_READ), UNKNOWN_RUN),
+    ),
+    by_caller(
+        "a start of a try that is over",
+        later_try_is_at_work,
+        Stage.starts,
+        Ending(runs=1, heard="try-over"),
+        after=dict.fromkeys((Point.KEY_RESERVED, Point.BREAKER_SAVED, Point.TASK_READ), UNKNOWN_RUN),
     ),
     by_caller("a recovery", wrapped_run_failed, recovers_a_wrapped_run, STARTED, after=NOTHING_FOUND),
     by_caller("a start of one that died before", reserved_by_one_that_died, Stage.starts, UNKNOWN),

@@ -231,7 +231,7 @@ BREAKS: Final[dict[str, Break]] = {
     "index-never-repaired": _swap((TableStore, "repair", _no_repair)),
     "hint-after-row": _swap((TableStore, "put", _hints_later)),
     "hint-removed-before-row": _swap((TableStore, "put", _hints_gone_first)),
-    "no-fence": _swap((delivery, "_other_try", _same_try)),
+    "no-fence": _swap((delivery, "other_try", _same_try)),
     "no-look-at-the-task": _swap((decide, "on_task", _resume_anything)),
     "event-not-verified": _swap((receiving, "check_claim", _believe), (receiving, "check_run", _believe)),
     "ack-before-write": _swap((Instance, "receive", _acknowledge_first())),

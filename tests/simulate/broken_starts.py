@@ -26,7 +26,7 @@ from bridge.model import (
 )
 from bridge.ports import TaskView
 from bridge.service import abandoning as watching
-from bridge.service import continuing, delivering
+from bridge.service import continuing, delivering, starting
 from bridge.service import searching as looking
 
 Place = tuple[object, str, object]
@@ -140,6 +140,11 @@ def _no_repair(upkeep: Upkeep, *_: object) -> int:
     return 0
 
 
+def _look_away(*_: object) -> Any:
+    """Start a run, whatever the task's other tries ask for at the same time."""
+    yield from ()
+
+
 def _first_of_all(request: TriggerRequest, records: Sequence[StartRequest]) -> StartRequest | None:
     """Take the task's first try for the previous one."""
     found = [one for one in records if one.idempotency_key != request.idempotency_key]
@@ -165,6 +170,7 @@ BROKEN: Final[Mapping[str, Sequence[Place]]] = {
         (continuing, "to_recover", _recover_as_it_is),
         (decide, "go_on", _recover_the_wrapper),
     ),
+    "tries-at-once": ((starting, "check_other_tries", _look_away),),
     "previous-try-not-settled": ((continuing, "settle_start", _give_up_at_once),),
     "way-to-a-request-not-repaired": ((Upkeep, "_mend_request", _no_repair),),
     "next-try-ignored": ((abandoning, "_may_be_taken_over", _for_nobody),),

@@ -232,8 +232,8 @@ class Starts:
     # --- what is started although there was a previous try ---
 
     def _earlier(self, record: StartRequest) -> Known | None:
-        """Return what the bridge can have known of the previous try when a request came in."""
-        place, came = self._place(record.idempotency_key), record.received_at
+        """Return what the bridge can have known of the previous try when a request's key was reserved."""
+        place, reserved = self._place(record.idempotency_key), self._known[record.idempotency_key].since
         previous = self.requests[record.idempotency_key].previous
         is_retry = previous is not None and previous.after is NewTry.RETRY
         since = previous.since_try if previous is not None and is_retry else 0
@@ -242,7 +242,7 @@ class Starts:
             for key, known in self._known.items()
             if key != record.idempotency_key
             and known.is_there
-            and known.since <= came
+            and known.since <= reserved
             and self._place(key) == place
             and since <= known.record.try_number < record.try_number
         ]
@@ -251,7 +251,7 @@ class Starts:
     def _check_anew(self, record: StartRequest, request: TriggerRequest) -> None:
         """Check that a try which wants to go on with a run has none that it could have gone on with."""
         earlier, key = self._earlier(record), record.idempotency_key
-        if earlier is None or earlier.settled > record.received_at:
+        if earlier is None or earlier.settled > self._known[key].since:
             return
         old = earlier.record
         asked = self.requests[old.idempotency_key]

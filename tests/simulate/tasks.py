@@ -58,6 +58,7 @@ class Task:
         self._name = task
         self._asked = asked
         self._existing = existing
+        self._late: list[Attempt] = []
         self._after: NewTry | None = None
         self._since_try = 1
         self._place: Place = place_of(task)
@@ -139,6 +140,15 @@ class Task:
             self._timeline.happened["the operator gave up: start_timeout"] += 1
             self._fail(attempt)
             return
+        if self._timeline.hits("worker killed while it asked", 0.03):
+            self._late.append(attempt)
+            self._fail(attempt)
+            return
+        for late in self._late:
+            # What was sent before its worker died arrives while this try asks, or after.
+            seconds = self._timeline.random.choice((0.5, 3, 40)) * self._timeline.random.random()
+            self._timeline.after(seconds, lambda late=late: self._host.ask(self._use_case(late), late.caller))
+        self._late.clear()
         up = [one for one in self._host.bridges if one.up]
         attempt.busy = True
         attempt.sent += 1
