@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from bridge import service
@@ -147,7 +148,7 @@ class Task:
         for late in self._late:
             # What was sent before its worker died arrives while this try asks, or after.
             seconds = self._timeline.random.choice((0.5, 3, 40)) * self._timeline.random.random()
-            self._timeline.after(seconds, lambda late=late: self._host.ask(self._use_case(late), late.caller))
+            self._timeline.after(seconds, partial(self._arrive, late))
         self._late.clear()
         up = [one for one in self._host.bridges if one.up]
         attempt.busy = True
@@ -172,6 +173,10 @@ class Task:
             if self._timeline.hits("request of the operator doubled", 0.05):
                 self._timeline.random.choice(up).spawn(self._use_case(attempt), caller=attempt.caller)
         self._timeline.after(30, again)
+
+    def _arrive(self, late: Attempt) -> None:
+        """Have a request reach the bridge although nobody hears the answer."""
+        self._host.ask(self._use_case(late), late.caller)
 
     def _use_case(self, attempt: Attempt) -> Any:
         if attempt.parked:
