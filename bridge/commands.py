@@ -204,12 +204,13 @@ class SaveSweep(Effect[Sweep]):
 
 @dataclass(frozen=True, slots=True)
 class QueryRuns(Effect[RunsPage | Refusal]):
-    """Read a page of the runs that changed in a window."""
+    """Read a page of the runs that changed in a window; of those alone that do not go on any more, if `ended`."""
 
     factory: FactoryId
     since: datetime
     until: datetime
     continuation: str | None
+    ended: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,8 +157,8 @@ class Executor:
                 return adf.create_run(factory, pipeline, parameters, recovery)
             case c.ReadRun(key):
                 return adf.read_run(key)
-            case c.QueryRuns(factory, since, until, continuation):
-                return adf.query_runs(factory, since=since, until=until, continuation=continuation)
+            case c.QueryRuns(factory, since, until, continuation, ended):
+                return adf.query_runs(factory, since=since, until=until, continuation=continuation, ended=ended)
             case c.SearchRuns(factory, pipeline, since, until, continuation):
                 return adf.search_runs(factory, pipeline, since=since, until=until, continuation=continuation)
             case c.CancelRun(key, recursive):

@@ -179,9 +179,9 @@ class Adf(Protocol):
         ...
 
     def query_runs(
-        self, factory: FactoryId, *, since: datetime, until: datetime, continuation: str | None
+        self, factory: FactoryId, *, since: datetime, until: datetime, continuation: str | None, ended: bool = False
     ) -> RunsPage | Refusal:
-        """Read a page of the runs that changed between two times by ADF's clock."""
+        """Read a page of the runs that changed between two times by ADF's clock; `ended`: but for those that go on."""
         ...
 
     def cancel_run(self, key: RunKey, *, recursive: bool) -> Accepted | NotRunning | Refusal:

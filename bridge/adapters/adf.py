@@ -73,6 +73,7 @@ _NOT_RUNNING: Final = "PipelineRunNotRunning"
 # ADF's words when 100 runs of a pipeline wait already for those that go on; their status and code are not documented.
 # https://github.com/MicrosoftDocs/azure-docs/issues/85538. Another refusal of createRun begins with `ErrorCode=…`.
 _QUEUE_FULL: Final = re.compile(r"(ErrorCode=\w+, ?ErrorMessage=)?Pipeline execution throttled\b", re.IGNORECASE)
+_GOING_ON: Final = ["Queued", "InProgress", "Canceling"]
 _MANUAL: Final = "manual"
 
 
@@ -150,19 +151,22 @@ class DataFactory:
         return _asked(ask)
 
     def query_runs(
-        self, factory: FactoryId, *, since: datetime, until: datetime, continuation: str | None
+        self, factory: FactoryId, *, since: datetime, until: datetime, continuation: str | None, ended: bool = False
     ) -> RunsPage | Refusal:
         """Query a page of the runs that changed in a window. ADF's answer tells its own time in the header Date.
 
         https://learn.microsoft.com/rest/api/datafactory/pipeline-runs/query-by-factory
         """
-        return self._runs(factory, since, until, continuation)
+        # What is in none of these has ended, or is in a status that nobody here knows.
+        only = {"operand": "Status", "operator": "NotIn", "values": _GOING_ON}
+        return self._runs(factory, since, until, continuation, only if ended else None)
 
     def search_runs(
         self, factory: FactoryId, pipeline: str, *, since: datetime, until: datetime, continuation: str | None
     ) -> RunsPage | Refusal:
         """Query a page of one pipeline's runs that changed in a window, in the order in which they began."""
-        return self._runs(factory, since, until, continuation, pipeline=pipeline)
+        only = {"operand": "PipelineName", "operator": "Equals", "values": [pipeline]}
+        return self._runs(factory, since, until, continuation, only, by_start=True)
 
     def _runs(
         self,
@@ -170,10 +174,11 @@ class DataFactory:
         since: datetime,
         until: datetime,
         continuation: str | None,
+        only: Mapping[str, Any] | None,
         *,
-        pipeline: str | None = None,
+        by_start: bool = False,
     ) -> RunsPage | Refusal:
-        """Query a page of runs, of all pipelines or of one."""
+        """Query a page of runs, of all or of those that a filter admits."""
         dates: list[str | None] = []
 
         def keep_date(response: Any, page: PipelineRunsQueryResponse, _: object) -> PipelineRunsQueryResponse:  # noqa: ANN401
@@ -184,9 +189,9 @@ class DataFactory:
             from azure.mgmt.datafactory.models import RunFilterParameters, RunQueryFilter, RunQueryOrderBy
 
             window = RunFilterParameters(last_updated_after=since, last_updated_before=until)
-            if pipeline is not None:
-                only = {"operand": "PipelineName", "operator": "Equals", "values": [pipeline]}
+            if only is not None:
                 window.filters = [RunQueryFilter(only)]
+            if by_start:
                 window.order_by = [RunQueryOrderBy(order_by="RunStart", order="ASC")]
             window.continuation_token = continuation
             page = self._client(factory).pipeline_runs.query_by_factory(

@@ -22,6 +22,11 @@ class SweepPlan:
     until: datetime
     one_by_one: bool
 
+    @property
+    def ended(self) -> bool:
+        """Whether only what has ended is news. A wait by match is told which run it waits for when that begins."""
+        return not self.matches
+
 
 def is_sweep_due(sweep: Sweep, now: datetime) -> bool:
     """Whether it is time for a factory's next sweep."""

@@ -128,7 +128,7 @@ def _page(factory: FactoryId, plan: decide.SweepPlan, continuation: str | None) 
     breaker = yield from enter(factory_breaker(factory))
     if isinstance(breaker, Refusal):
         return breaker
-    query = QueryRuns(factory, plan.since, plan.until, continuation, point=Point.RUNS_QUERIED)
+    query = QueryRuns(factory, plan.since, plan.until, continuation, plan.ended, point=Point.RUNS_QUERIED)
     page = yield from do(query)
     yield from leave(breaker, page if isinstance(page, Refusal) else None)
     return page

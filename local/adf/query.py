@@ -32,13 +32,16 @@ class RunFilter:
     operator: str
     values: tuple[str, ...]
 
-    def admits(self, actual: str | datetime | None) -> bool:
-        """Whether a run with this value of the operand is wanted."""
-        if isinstance(actual, datetime):
-            found = actual in {parse_time(value, self.operand) for value in self.values}
-        else:
-            found = (actual or "").lower() in {value.lower() for value in self.values}
-        return found if self.operator in {"Equals", "In"} else not found
+    def admits(self) -> Callable[[str | datetime | None], bool]:
+        """Return what says whether a run with some value of the operand is wanted."""
+        texts, wanted = {value.lower() for value in self.values}, self.operator in {"Equals", "In"}
+
+        def admits(actual: str | datetime | None) -> bool:
+            if isinstance(actual, datetime):
+                return (actual in {parse_time(value, self.operand) for value in self.values}) is wanted
+            return ((actual or "").lower() in texts) is wanted
+
+        return admits
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,12 @@ def page(
     to_arm: Callable[[Item], JsonObject],
 ) -> JsonObject:
     """One page of what the query finds, as ARM writes it. The token is there only where more follows."""
+    filters = [(operands[one.operand], one.admits()) for one in query.filters]
     found = [
         item
         for item in items
         if query.after <= last_updated(item) <= query.before
-        and all(one.admits(operands[one.operand](item)) for one in query.filters)
+        and all(admits(operand(item)) for operand, admits in filters)
     ]
     for operand, descending in reversed(query.order):
         found.sort(key=lambda item: _sortable(operands[operand](item)), reverse=descending)
@@ -164,7 +168,6 @@ def _offset(token: JsonValue, digest: str) -> int:
     return place
 
 
-def _sortable(value: str | datetime | None) -> tuple[bool, str]:
-    """A key that puts what has no value yet last, and times in their order."""
-    text = value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
-    return text is None, text or ""
+def _sortable(value: str | datetime | None) -> tuple[bool, str | datetime]:
+    """A key that puts what has no value yet last. The values of one operand are of one kind."""
+    return value is None, "" if value is None else value

@@ -7,11 +7,14 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from bridge import policy
 from bridge.model import FactoryId, FailedActivity, JsonObject, Match, Recovery, RunKey, RunReading, RunStatus
 from bridge.ports import Accepted, FoundRun, NotRunning, PipelineDeclaration, Refusal, RefusalKind, RunsPage, Started
 from tests.fakes.clock import VirtualClock
+
+_GOING_ON: Final = (RunStatus.QUEUED, RunStatus.IN_PROGRESS, RunStatus.CANCELING)
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ class FakeAdf:
         return self.runs.get(key) or Refusal(RefusalKind.NOT_FOUND, "ADF answered 404")
 
     def query_runs(
-        self, factory: FactoryId, *, since: datetime, until: datetime, continuation: str | None
+        self, factory: FactoryId, *, since: datetime, until: datetime, continuation: str | None, ended: bool = False
     ) -> RunsPage | Refusal:
         """Show a page of what changed in a window, by a clock that is `ahead` of the bridge's."""
         self.queries.append((since, until, continuation))
@@ -189,7 +192,9 @@ class FakeAdf:
         changed = [
             (key.run_id, reading)
             for key, reading in self.runs.items()
-            if key.factory == factory and since <= (reading.run_end or reading.run_start or since) + self.ahead <= until
+            if key.factory == factory
+            and since <= (reading.run_end or reading.run_start or since) + self.ahead <= until
+            and not (ended and reading.status in _GOING_ON)
         ]
         return self._page(changed, continuation)
 

@@ -445,11 +445,12 @@ def never_swept_and_paused(stage: Stage) -> None:
 def busy(stage: Stage) -> None:
     """More runs of the factory have changed than a sweep reads; when it has read the pages, the factory is paused."""
     stage.adf.page_size = 1
-    for number in range(3):
-        stage.adf.begin(RunKey(FACTORY, f"another-{number}"))
     stage.waits()
     stage.clock.advance(30 * SECOND)
     stage.was_swept(ago=MINUTE)
+    for number in range(3):
+        stage.adf.begin(RunKey(FACTORY, f"another-{number}"))
+        stage.adf.end(RunKey(FACTORY, f"another-{number}"), RunStatus.SUCCEEDED)
     stage.run_fails()
     stage.is_paused_at(FACTORY_PAUSE, nth=3)
 

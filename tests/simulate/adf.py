@@ -229,7 +229,7 @@ class SimAdf:
         return run.reading(at, self._ahead)
 
     def query_runs(
-        self, factory: FactoryId, *, since: datetime, until: datetime, continuation: str | None
+        self, factory: FactoryId, *, since: datetime, until: datetime, continuation: str | None, ended: bool = False
     ) -> RunsPage | Refusal:
         """Show a page of what changed, by ADF's clock, as far as it shows by now."""
         refusal = self._refuses()
@@ -240,7 +240,8 @@ class SimAdf:
         changed = []
         for run in self.runs.values():
             at = run.ends if run.ends <= seen else run.started
-            if run.key.factory == factory and since <= at + self._ahead <= until:
+            wanted = not ended or run.status(seen).is_terminal
+            if run.key.factory == factory and since <= at + self._ahead <= until and wanted:
                 changed.append((run.key.run_id, run.reading(seen, self._ahead)))
         return self._page(changed, continuation, PAGE)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from bridge import service
-from bridge.model import RunKey, WaitState
+from bridge.model import RunKey, RunStatus, WaitState
 from bridge.service import Swept
 from tests.fakes.samples import FACTORY, KEY, MINUTE, TASK
 from tests.fakes.stage import FACTORY_PAUSE, HOUR, TARGET_PAUSE, Stage
@@ -81,6 +81,7 @@ def test_a_sweep_that_is_cut_short() -> None:
     stage.adf.page_size = 1
     for number in range(3):
         stage.adf.begin(RunKey(FACTORY, f"another-{number}"))
+        stage.adf.end(RunKey(FACTORY, f"another-{number}"), RunStatus.SUCCEEDED)
     before = stage.store.inner.sweep(FACTORY).covered_until
     stage.store.before("breaker", lambda: stage.is_paused(FACTORY_PAUSE, pause=MINUTE), nth=2)
     swept = stage.app.run(service.sweep(FACTORY, stage.app.rules))
