@@ -17,7 +17,7 @@ from bridge.commands import FindWait, SleepUntil, UseCase, do
 from bridge.config import Config
 from bridge.errors import Problem, StoreUnavailable
 from bridge.executor import Executor, World
-from bridge.model import Breaker, FactoryId
+from bridge.model import Breaker, FactoryId, StartRequest
 from bridge.policy import Rules
 from bridge.ports import Adf, Airflow, Due, Refusal, Store
 from bridge.telemetry import Log
@@ -31,6 +31,8 @@ TICK_REACH: Final = timedelta(seconds=12)  # the timer fires every 15 s
 NO_REACH: Final = timedelta(0)
 REPAIR_EVERY: Final = timedelta(minutes=1)
 REPAIR_ROWS: Final = 200
+FINISH_EVERY: Final = timedelta(minutes=1)
+FINISH_AT_ONCE: Final = 50
 PURGE_EVERY: Final = timedelta(minutes=10)
 TICK_LOOK: Final = timedelta(seconds=1)  # while something comes due, what else has come due is seen this soon
 
@@ -64,7 +66,7 @@ class App:
         self._executor = executor
         self._threads = threads
         self._ticking = threading.Lock()
-        self._repair_at = self._purge_at = datetime.min.replace(tzinfo=UTC)
+        self._finish_at = self._repair_at = self._purge_at = datetime.min.replace(tzinfo=UTC)
         self._slots = {name: threading.BoundedSemaphore(max(1, threads // 4)) for name in config.targets}
 
     @property
@@ -155,7 +157,7 @@ class App:
         began = time.monotonic()
         stop_at = began + TICK_BUDGET.total_seconds()
         factories, targets = list(self.rules.factories.values()), sorted(self.rules.targets)
-        at_once = max(1, min(self._threads, len(factories) + len(targets)))
+        at_once = max(1, min(self._threads, len(factories) + len(targets) + 1))
         unseen: set[str] = set()  # targets to look at again: for one, because a sweep may have made something due
 
         asked = service.Asked()
@@ -166,10 +168,11 @@ class App:
 
         with ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="tick") as pool:
             sweeps = [pool.submit(self._sweep, factory, lambda: unseen.update(targets)) for factory in factories]
+            finished = pool.submit(self._finish_starts)
             looks = {pool.submit(look, target, stop_at, TICK_REACH): target for target in targets}
             attended: list[Ticked] = []
             idle: set[str] = set()
-            busy: set[Future[Any]] = {*sweeps, *looks}
+            busy: set[Future[Any]] = {*sweeps, finished, *looks}
             while busy:
                 busy = wait(busy, timeout=TICK_LOOK.total_seconds()).not_done
                 for ended in looks.keys() - busy:
@@ -184,6 +187,7 @@ class App:
                 idle.difference_update(again.values())
                 looks, busy = looks | again, busy | again.keys()
             swept = sum(sweep.result() for sweep in sweeps)
+            finished.result()
         self._keep_up()
         return Ticked(sum(one.attended for one in attended), sum(one.left for one in attended), swept)
 
@@ -206,6 +210,33 @@ class App:
             return
         if rows:
             self.log.info(event, rows=rows)
+
+    def _finish_starts(self) -> None:
+        """Finish what callers have begun who died since; for as long as a tick may take, the rest comes with the next.
+
+        The targets are attended to meanwhile.
+        """
+        stop_at, now = time.monotonic() + TICK_REACH.total_seconds(), self._world.clock.now()
+        if now < self._finish_at:
+            return
+        try:
+            found = self.store.unfinished_requests(before=now, limit=FINISH_AT_ONCE)
+        except StoreUnavailable as problem:
+            self.log.warning("store.upkeep-failed", detail=problem.detail)
+            return
+        for record in found:
+            if time.monotonic() >= stop_at:
+                return
+            self._finish(record)
+        if len(found) < FINISH_AT_ONCE:
+            self._finish_at = now + FINISH_EVERY
+
+    def _finish(self, record: StartRequest) -> None:
+        token = record.wait.task.token if record.wait is not None else ""  # a key by itself is its caller's
+        finished = self._guarded(service.finish(record.idempotency_key, self.rules), token)
+        if finished is not None and finished.is_over:
+            after = finished.record
+            self.log.info("start.finished", token=token, run_id=after.run_id, how=finished.how, reason=after.left)
 
     def _sweep(self, factory: FactoryId, found: Callable[[], None]) -> bool:
         """Sweep a factory, tell when that has made something due, and look for tasks that wait no more."""

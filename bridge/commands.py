@@ -71,6 +71,7 @@ class Point(StrEnum):
     START_REFUSED = "start.refused"
     WAIT_WRITTEN = "register.wait-written"
     START_ANSWERED = "start.answered"
+    START_LEFT = "start.left"
     WAIT_EXPIRED = "wait.expired"
     WAIT_WITHDRAWN = "wait.withdrawn"
     PARKED_LISTED = "watch.parked-listed"

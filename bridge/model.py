@@ -601,7 +601,9 @@ class StartRequest:
     """The idempotency record of a trigger request. Holds hashes of the body and of the parameters, never those.
 
     `place` names the task whatever its try (`task_place`). `correlation` is the parameter by which ADF shows the key
-    with the run. `recovers` is the run that createRun is to run again, `group` its run group.
+    with the run. `recovers` is the run that createRun is to run again, `group` its run group. `wait` is what the
+    request asked to wait for: should its caller die, the bridge itself finishes what was begun. Rows of older versions
+    have neither that nor a `finish_at`.
     """
 
     idempotency_key: str
@@ -625,12 +627,25 @@ class StartRequest:
     recovery_activity: str | None = None
     how: StartedHow = StartedHow.STARTED
     why: str | None = None  # why a run was started although there was an earlier one, or was not
+    wait: WaitRequest | None = None
+    finish_at: datetime | None = None  # when the bridge goes on with it by itself, if nobody has answered it by then
+    left: str | None = None  # why the bridge does not finish it by itself
     version: str = ""
 
     @property
     def key(self) -> RunKey | None:
         """The run that answers to the key, once there is one."""
         return RunKey(self.factory, self.run_id) if self.run_id is not None else None
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it has no answer yet, and may still get one."""
+        return self.answer is None and self.state is not StartState.UNKNOWN and self.left is None
+
+    @property
+    def due_at(self) -> datetime | None:
+        """When the bridge has to go on with it by itself; None when nothing is left to do."""
+        return self.finish_at if self.is_unfinished else None
 
     @property
     def recovery(self) -> Recovery | None:

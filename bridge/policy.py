@@ -88,6 +88,12 @@ SEARCH_PAGES: Final = 20  # ADF shows 100 runs on a page
 SEARCH_AGAIN: Final = timedelta(seconds=5)
 CLAIMS_READ: Final = 20  # of runs that look alike
 EARLIER_TRIES: Final = 5
+# A caller that lives repeats its request twice a minute. So long after its createRun is over the bridge takes it for
+# dead, and finishes what was begun.
+FINISH_AFTER: Final = timedelta(seconds=60)
+FINISH_AGAIN: Final = timedelta(seconds=60)
+FINISH_AGAIN_CAP: Final = timedelta(minutes=15)
+FINISH_FOR: Final = timedelta(days=7)
 
 MESSAGE_CHARS: Final = 4_000
 MAX_DEADLINE: Final = timedelta(days=45)  # ADF keeps a run's history for 45 days
@@ -182,6 +188,11 @@ def deliver_from(wait: Wait, seen_waiting_at: datetime, hold: timedelta) -> date
     if wait.seen_running_at is not None:
         return held
     return min(held, max(seen_waiting_at, wait.registered_at + SETTLED_AFTER))
+
+
+def finish_again(received_at: datetime, now: datetime) -> datetime:
+    """Return when a request that could not be finished yet is looked at again: ever less often as it gets older."""
+    return now + min(max(FINISH_AGAIN, (now - received_at) / 4), FINISH_AGAIN_CAP)
 
 
 def place_again(now: datetime, until: datetime) -> datetime | None:

@@ -330,6 +330,10 @@ class Store(Protocol):
         """Return the records of trigger requests of one task, whatever their try, those received last first."""
         ...
 
+    def unfinished_requests(self, *, before: datetime, limit: int) -> Sequence[StartRequest]:
+        """Return the records that the bridge itself has to go on with by then (`due_at`), the longest due first."""
+        ...
+
     def drop_request(self, record: StartRequest) -> None:
         """Forget a request that was refused before anything was started."""
         ...

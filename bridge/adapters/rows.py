@@ -64,12 +64,14 @@ def stored(row: Row, *, version: str) -> Row:
 
 
 def last_change(row: Run | Wait | StartRequest | Breaker | Sweep) -> datetime | None:
-    """Return when a row was last changed, as far as it tells; None for rows that are kept."""
+    """Return when a row was last changed, as far as it tells; None for rows that are kept, as unfinished requests."""
     if isinstance(row, Run):
         return max(filter(None, (row.created_at, row.hint_at, row.read_at)), default=None)
     if isinstance(row, Wait):
         return row.timeline[-1].at if row.timeline else row.registered_at
-    return row.received_at if isinstance(row, StartRequest) else None
+    if isinstance(row, StartRequest):
+        return row.received_at if row.due_at is None else None
+    return None
 
 
 def is_over(row: Run | Wait | StartRequest, before: datetime) -> bool:

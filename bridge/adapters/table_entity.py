@@ -29,7 +29,8 @@ _TIMELINE_ENDS: Final = 4  # how many lines at either end are kept when a story 
 class Seen:
     """What a row's version remembers: the entity's ETag, and the keys of the index rows that it had.
 
-    A trigger request has one only, its `place_key`, which stands where a wait's `due_key` does.
+    Of a trigger request these are its `place_key`, which stands where a wait's `due_key` does, and its `finish_key`,
+    where a wait's `open_key` does.
     """
 
     etag: str
@@ -50,6 +51,11 @@ class Seen:
     def place_key(self) -> str:
         """The key of a trigger request among those of its task."""
         return self.due_key
+
+    @property
+    def finish_key(self) -> str:
+        """The key of a trigger request among those that the bridge itself finishes."""
+        return self.open_key
 
     @property
     def version(self) -> str:
@@ -76,10 +82,11 @@ def run_entity(run: Run, *, write: str) -> dict[str, Any]:
     return {**_entity(run, keys.run_partition(run.key), keys.RUN_ROW, write), "kind": "run", "live": False}
 
 
-def request_entity(record: StartRequest, *, place_key: str, write: str) -> dict[str, Any]:
+def request_entity(record: StartRequest, *, place_key: str, finish_key: str, write: str) -> dict[str, Any]:
     """Return a trigger request's entity."""
     entity = _entity(record, keys.request_partition(record.idempotency_key), keys.REQUEST_ROW, write)
-    return {**entity, "kind": "request", "place": record.place or "", "place_key": place_key}
+    keys_of_hints = {"place_key": place_key, "finish_key": finish_key}
+    return {**entity, "kind": "request", "place": record.place or "", **keys_of_hints}
 
 
 def breaker_entity(breaker: Breaker, *, write: str) -> dict[str, Any]:
@@ -117,7 +124,8 @@ def about(entity: Entity) -> dict[str, str]:
 def version_of(entity: Entity) -> str:
     """Return the version of an entity's row as it was read."""
     first = entity.get("place_key") or entity.get("due_key", "")
-    return Seen(etag_of(entity), first, entity.get("open_key", "")).version
+    second = entity.get("finish_key") or entity.get("open_key", "")
+    return Seen(etag_of(entity), first, second).version
 
 
 def etag_of(entity: Entity) -> str:

@@ -96,6 +96,19 @@ def place_hint(place: str, place_key: str, request: str) -> Hint:
     return Hint(keys.PLACES + keys.name(place), place_key, request)
 
 
+def finish_hint(finish_key: str, request: str) -> Hint:
+    """Return a trigger request's place among those that the bridge itself finishes; `request` is its partition."""
+    return Hint(keys.UNFINISHED, finish_key, request)
+
+
+def ways_to_request(entity: Entity) -> Iterator[Hint]:
+    """Yield the hints that a trigger request's row needs, by its keys in the indexes."""
+    if entity.get("place_key"):
+        yield place_hint(entity["place"], entity["place_key"], entity["PartitionKey"])
+    if entity.get("finish_key"):
+        yield finish_hint(entity["finish_key"], entity["PartitionKey"])
+
+
 def moving_key(at: datetime, token: str, write: str) -> str:
     """Return the key of a hint that moves with its row: a time, and what makes it that very write's own.
 

@@ -38,6 +38,7 @@ PLACES: Final = "place;"
 REQUESTS: Final = "request;"
 EVENTS: Final = "event;"
 BREAKERS: Final = "breaker"
+UNFINISHED: Final = "unfinished"
 SWEEPS: Final = "sweep"
 UPKEEP: Final = "upkeep"
 
@@ -121,6 +122,11 @@ def place_key(received_at: datetime, idempotency_key: str, write: str) -> str:
     It ends with what is that very write's own, as the keys of all hints do that move with their row.
     """
     return f"{newest_first(received_at)};{_hash(idempotency_key)[:_HASH_CHARS]};{write[:_WRITE_CHARS]}"
+
+
+def finish_key(due_at: datetime, idempotency_key: str, write: str) -> str:
+    """Return where a trigger request stands among those that the bridge itself finishes, the one due first first."""
+    return f"{moment(due_at)};{_hash(idempotency_key)[:_HASH_CHARS]};{write[:_WRITE_CHARS]}"
 
 
 def is_place_at(key: str, received_at: datetime) -> bool:

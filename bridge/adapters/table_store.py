@@ -326,30 +326,38 @@ class TableStore:
         return self._rows.request(text_of(entity), **about(entity))
 
     def save_request(self, record: StartRequest) -> StartRequest:
-        """Write the record of a trigger request; before it, the first time, its place among those of its task."""
+        """Write the record of a trigger request: hints that come, the row, hints that go.
+
+        The first time it gets its place among those of its task; and one among those that the bridge finishes itself,
+        as long as it is unfinished.
+        """
         write, seen = self._new_id(), Seen.of(record.version)
-        place_key = _place_key(record, seen, write)
-        entity = request_entity(record, place_key=place_key, write=write)
-        hint = index.place_hint(record.place or "", place_key, entity["PartitionKey"])
-        is_new = place_key not in ("", seen.place_key)
-        if is_new:
-            self._index.add([hint])
+        place_key, finish_key = _place_key(record, seen, write), _finish_key(record, seen, write)
+        entity = request_entity(record, place_key=place_key, finish_key=finish_key, write=write)
+        ways = list(index.ways_to_request(entity))
+        had = list(index.ways_to_request(_with_keys(entity, seen)))
+        added, dropped = [one for one in ways if one not in had], [one for one in had if one not in ways]
+        self._index.add(added)
         try:
             (etag,) = self._table.write([Write(entity, seen.etag)])
         except StoreConflict:
-            if is_new:
-                self._withdraw(hint)
+            self._withdraw(added)
             raise
-        return stored(record, version=Seen(etag, place_key).version)
+        if dropped:
+            self._reach(index.ROWS_WRITTEN)
+            self._index.remove(dropped)
+        return stored(record, version=Seen(etag, place_key, finish_key).version)
 
-    def _withdraw(self, hint: Hint) -> None:
-        """Remove the hint to a request's row that another one's stands in the way of, unless it is ours after all."""
+    def _withdraw(self, hints: Sequence[Hint]) -> None:
+        """Remove the hints to a request's row that another one's stands in the way of, unless it has them after all."""
+        if not hints:
+            return
         try:
-            row = self._table.get(hint.to, keys.REQUEST_ROW, select=["place_key"])
+            row = self._table.get(hints[0].to, keys.REQUEST_ROW)
         except StoreUnavailable:
-            return  # whoever reads it finds that its row denies it
-        if row is None or row.get("place_key") != hint.row:
-            self._index.remove([hint])
+            return  # whoever reads them finds that their row denies them
+        needed = list(index.ways_to_request(row)) if row is not None else []
+        self._index.remove(hint for hint in hints if hint not in needed)
 
     def requests_at(self, place: str, *, limit: int) -> Sequence[StartRequest]:
         """Return the records of trigger requests of one task: its partition, each hint checked against its row."""
@@ -366,13 +374,32 @@ class TableStore:
                     return found
         return found
 
+    def unfinished_requests(self, *, before: datetime, limit: int) -> Sequence[StartRequest]:
+        """Return the records that the bridge itself has to go on with: the beginning of their list, each checked."""
+        found: list[StartRequest] = []
+        condition, end = "PartitionKey eq @partition and RowKey lt @end", keys.moment_after(before)
+        for page in self._table.pages(condition, size=limit, partition=keys.UNFINISHED, end=end):
+            rows = self._readers.map(lambda hint: self._table.get(hint["to"], keys.REQUEST_ROW), page)
+            for hint, row in zip(page, rows, strict=True):
+                if row is None or row.get("finish_key") != hint["RowKey"]:
+                    self._index.denied(hint)
+                    continue
+                record = read_row(self._rows, row, StartRequest)
+                if record is not None:  # one that cannot be read is left to a newer release
+                    found.append(record)
+                if len(found) == limit:
+                    return found
+        return found
+
     def drop_request(self, record: StartRequest) -> None:
-        """Delete the record, unless somebody changed it; after it, its place among those of its task."""
+        """Delete the record, unless somebody changed it; after it, the ways to it."""
         partition, seen = keys.request_partition(record.idempotency_key), Seen.of(record.version)
         is_gone = self._table.delete(partition, keys.REQUEST_ROW, etag=seen.etag or _NO_ETAG)
-        if is_gone and record.place is not None and seen.place_key:
+        entity = {"PartitionKey": partition, "place": record.place or ""}
+        ways = list(index.ways_to_request(_with_keys(entity, seen)))
+        if is_gone and ways:
             self._reach(index.ROWS_WRITTEN)
-            self._index.remove([index.place_hint(record.place, seen.place_key, partition)])
+            self._index.remove(ways)
 
     # --- events ---
 
@@ -462,6 +489,20 @@ def _place_key(record: StartRequest, seen: Seen, write: str) -> str:
     if keys.is_place_at(seen.place_key, record.received_at):
         return seen.place_key
     return keys.place_key(record.received_at, record.idempotency_key, write)
+
+
+def _finish_key(record: StartRequest, seen: Seen, write: str) -> str:
+    """Return where a request stands among those that the bridge itself finishes; nowhere when nothing is left to do."""
+    if record.due_at is None:
+        return ""
+    if seen.finish_key.startswith(keys.moment(record.due_at) + ";"):
+        return seen.finish_key
+    return keys.finish_key(record.due_at, record.idempotency_key, write)
+
+
+def _with_keys(request: Entity, seen: Seen) -> Entity:
+    """Return a request's entity as it was read: with the keys in the indexes that it had then."""
+    return {**request, "place_key": seen.place_key, "finish_key": seen.finish_key}
 
 
 def _watched(hint: Entity) -> TaskRef | None:

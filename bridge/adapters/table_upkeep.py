@@ -22,7 +22,7 @@ from bridge.model import FactoryId, Run, Sweep, Wait
 
 _BETWEEN: Final = "PartitionKey gt @start and PartitionKey lt @end"
 _KEYS: Final = ("PartitionKey", "RowKey")
-_OF_REQUESTS: Final = ("place", "place_key")
+_OF_REQUESTS: Final = ("place", "place_key", "finish_key")
 _HINTS: Final = (keys.MATCHES, keys.OPEN, keys.PLACES)
 _LONGEST: Final = timedelta(seconds=5)
 _MOST_PRUNED: Final = 20_000
@@ -64,7 +64,7 @@ class Upkeep:
             nonlocal rebuilt
             waits = [row for row in rows if row.get("live")]
             runs = sorted({str(row["PartitionKey"]) for row in waits})
-            requests = [row for row in rows if row.get("place_key")]
+            requests = [row for row in rows if any(index.ways_to_request(row))]
             for work, on in ((self._mend_wait, waits), (self._mend_request, requests)):
                 rebuilt += sum(self._readers.map(work, on))
             rebuilt += sum(self._readers.map(self._mend_run, runs))
@@ -80,11 +80,12 @@ class Upkeep:
         return Walk(self._table, name, start=start, end=end, select=select, now=self._now, longest=_LONGEST)
 
     def _mend_request(self, entity: Entity) -> int:
-        missing = [hint for hint in _ways_to_request(entity) if self._index.is_missing(hint)]
+        missing = [hint for hint in index.ways_to_request(entity) if self._index.is_missing(hint)]
         if not missing:
             return 0
-        now = self._table.get(entity["PartitionKey"], entity["RowKey"], select=_OF_REQUESTS)
-        return self._rebuild(hint for hint in missing if now is not None and now.get("place_key") == hint.row)
+        now = self._table.get(entity["PartitionKey"], entity["RowKey"], select=[*_KEYS, *_OF_REQUESTS])
+        needed = list(index.ways_to_request(now)) if now is not None else []
+        return self._rebuild(hint for hint in missing if hint in needed)
 
     def _mend_wait(self, at: Entity) -> int:
         """Rebuild the hints to a wait that are missing, and were so while its row still had them."""
@@ -183,7 +184,7 @@ class Upkeep:
         if not self._table.delete(entity["PartitionKey"], entity["RowKey"], etag=etag_of(entity)):
             return 0
         self._reach(index.PURGED_ROWS)
-        self._index.forget(_ways_to_request(entity))
+        self._index.forget(index.ways_to_request(entity))
         self._reach(index.PURGED_HINTS)
         return 1
 
@@ -234,8 +235,3 @@ def _is_in(entity: Entity, *partitions: str) -> bool:
 
 def _wait_row(hint: Entity) -> str:
     return keys.wait_row(hint["token"])
-
-
-def _ways_to_request(entity: Entity) -> Iterator[Hint]:
-    if entity.get("place_key"):
-        yield index.place_hint(entity["place"], entity["place_key"], entity["PartitionKey"])

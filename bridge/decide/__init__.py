@@ -10,6 +10,7 @@ Nothing here does I/O, sleeps or reads a clock. The numbers are in `bridge.polic
 | `registering` | what registering a wait comes to, and withdrawing it |
 | `starting` | what a trigger request comes to: at most one createRun for a key |
 | `searching` | which run is the one that a lost createRun started |
+| `finishing` | what becomes of a trigger request whose caller has died |
 | `continuing` | how a try goes on from the one before |
 | `delivery` | the fence, and every answer of Airflow: when a parked task is answered, and what came of it |
 | `abandoning` | whether a run is waited for any more, and what becomes of it when it is not |
@@ -57,6 +58,13 @@ from bridge.decide.delivery import (
     on_refusal,
     on_task,
     try_over,
+)
+from bridge.decide.finishing import (
+    is_to_be_finished,
+    leave,
+    not_to_be_found,
+    not_to_be_waited_for,
+    put_off,
 )
 from bridge.decide.matching import (
     Searched,
@@ -183,11 +191,13 @@ __all__ = [
     "is_overtaken",
     "is_past_deadline",
     "is_sweep_due",
+    "is_to_be_finished",
     "is_unrecoverable",
     "judge_event",
     "keeps_running",
     "key_parameter",
     "leased",
+    "leave",
     "let_run",
     "may_be_outdated",
     "may_call",
@@ -196,6 +206,8 @@ __all__ = [
     "news",
     "no_wait",
     "nominated",
+    "not_to_be_found",
+    "not_to_be_waited_for",
     "on_cancel",
     "on_look",
     "on_refusal",
@@ -206,6 +218,7 @@ __all__ = [
     "pipeline_to_start",
     "plan_sweep",
     "postpone",
+    "put_off",
     "register",
     "search_window",
     "searching",

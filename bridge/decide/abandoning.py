@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from enum import Enum, auto
 
 from bridge import policy
 from bridge.decide.breakers import ABOUT_ONE_THING
@@ -38,16 +39,24 @@ def _name(task: TaskRef | ParkedTask) -> tuple[str | int, ...]:
     return (task.dag_id, task.run_id, task.task_id, task.map_index, task.try_number)
 
 
+class NextTry(Enum):
+    """What the task's next try does about the run that an earlier one waits for."""
+
+    HAS_IT = auto()  # it was answered with it, and waits
+    MAY_TAKE_IT = auto()  # it has asked for it and was not answered yet, or may yet ask
+    DOES_WITHOUT = auto()
+
+
 def on_look(wait: Wait, seen: TaskView, requests: Sequence[StartRequest], now: datetime) -> Wait | None:
     """Decide on an open wait by one read of its task; None when that changes nothing.
 
-    The second read that shows the try to be over closes the wait, and its run is to be cancelled. `requests` are the
-    last trigger requests of the task, whatever their try.
+    The second read that shows the try to be over closes the wait, and its run is to be cancelled, unless it is the next
+    try's now. `requests` are the last trigger requests of the task, whatever their try.
     """
     if wait.state is not WaitState.OPEN:
         return None
-    closed = over(wait, seen, now)
-    if closed is None or closed.state not in _ABANDONED or _may_be_taken_over(wait, seen, requests):
+    closed, following = over(wait, seen, now), _next_try(wait, seen, requests)
+    if closed is None or closed.state not in _ABANDONED or following is NextTry.MAY_TAKE_IT:
         return replace(wait, abandoned_at=None) if wait.abandoned_at is not None else None
     reason = closed.timeline[-1].detail
     if wait.abandoned_at is None:
@@ -55,18 +64,26 @@ def on_look(wait: Wait, seen: TaskView, requests: Sequence[StartRequest], now: d
         return replace(told, abandoned_at=now, due_at=sooner(wait.due_at, now + policy.ABANDONED_AFTER))
     if now - wait.abandoned_at < policy.ABANDONED_AFTER:
         return None
+    if following is NextTry.HAS_IT:
+        told = wait.told(now, "taken-over", f"{reason}: the task's next try waits for the run")
+        return replace(told, state=closed.state, due_at=None)
     told = wait.told(now, "abandoned", f"{reason}: nobody waits for the run")
     return replace(told, state=closed.state, cancels=True, due_at=now)
 
 
-def _may_be_taken_over(wait: Wait, seen: TaskView, requests: Sequence[StartRequest]) -> bool:
-    """Whether the task's next try has the run now, or may yet ask for it: it has not said what it does."""
-    later = [one for one in requests if one.idempotency_key != wait.token and one.received_at >= wait.registered_at]
-    if any(one.key == wait.key for one in later):
-        return True
-    if any(one.key is not None for one in later):
-        return False
-    return wait.keep_for_next_try and seen.state not in ENDED
+def _next_try(wait: Wait, seen: TaskView, requests: Sequence[StartRequest]) -> NextTry:
+    """Tell what the requests say that came after the one of this wait, which may have been registered later."""
+    own = next((one for one in requests if one.idempotency_key == wait.token), None)
+    since = own.received_at if own is not None else wait.registered_at
+    later = [one for one in requests if one.idempotency_key != wait.token and one.received_at >= since]
+    with_it = [one for one in later if one.key == wait.key]
+    if any(one.answer is not None for one in with_it):
+        return NextTry.HAS_IT
+    if any(one.is_unfinished for one in with_it):
+        return NextTry.MAY_TAKE_IT
+    has_spoken = any(one.key is not None for one in later)
+    may_follow = wait.keep_for_next_try and seen.state not in ENDED and not has_spoken
+    return NextTry.MAY_TAKE_IT if may_follow else NextTry.DOES_WITHOUT
 
 
 def keeps_running(wait: Wait, run: Run | None, waits: Collection[Wait], rules: Rules) -> str | None:
@@ -76,9 +93,19 @@ def keeps_running(wait: Wait, run: Run | None, waits: Collection[Wait], rules: R
         return "the target is in observe mode" if target is not None else "the target is not configured any more"
     if run is not None and run.has_ended:
         return f"it had ended as {run.status}"
-    if any(other.state is WaitState.OPEN for other in waits if other.token != wait.token):
+    if any(_waits_as_well(other, wait) for other in waits):
         return "another task waits for it"
     return None
+
+
+def _waits_as_well(other: Wait, wait: Wait) -> bool:
+    """Whether somebody else waits: not an earlier try of the same task, which is over if this one is."""
+    earlier_try = (
+        other.task.place == wait.task.place
+        and other.task.try_number < wait.task.try_number
+        and other.registered_at <= wait.registered_at
+    )
+    return other.state is WaitState.OPEN and other.token != wait.token and not earlier_try
 
 
 def tell_of_cancel(waits: Iterable[Wait], now: datetime) -> tuple[Wait, ...]:

@@ -175,4 +175,4 @@ def adopted(record: StartRequest, run_id: str) -> StartRequest:
     """Return the record of a request whose run was found."""
     why = "ADF did not say that it had started the run; the bridge found it"
     how = record.how if record.how is StartedHow.RECOVERED else StartedHow.ADOPTED
-    return replace(record, state=StartState.STARTED, run_id=run_id, how=how, why=why)
+    return replace(record, state=StartState.STARTED, run_id=run_id, how=how, why=why, left=None)

@@ -63,6 +63,8 @@ def _reserve(request: TriggerRequest, now: datetime) -> StartRequest:
         pipeline=request.pipeline,
         received_at=now,
         lease_until=now + policy.START_LEASE,
+        finish_at=now + policy.START_LEASE + policy.FINISH_AFTER,
+        wait=request.wait,
         place=task.place if task is not None else None,
         try_number=task.try_number if task is not None else 0,
         parameters_hash=request.parameters_hash,
@@ -71,7 +73,8 @@ def _reserve(request: TriggerRequest, now: datetime) -> StartRequest:
 
 def leased(record: StartRequest, now: datetime) -> StartRequest:
     """Return a record that is about to be reserved: its createRun is over a lease from now, whatever becomes of it."""
-    return replace(record, lease_until=now + policy.START_LEASE)
+    lease_until = now + policy.START_LEASE
+    return replace(record, lease_until=lease_until, finish_at=lease_until + policy.FINISH_AFTER)
 
 
 def pipeline_to_start(request: TriggerRequest, wrapper: PipelineDeclaration | None) -> str:
@@ -160,6 +163,8 @@ def no_wait(record: StartRequest | None) -> str:
     """Say why no wait has a token, by the trigger request of that key."""
     if record is None:
         return "No wait has this token."
+    if record.left is not None:
+        return f"No wait has this token. {record.left}"
     match record.state:
         case StartState.UNKNOWN:
             return f"No wait has this token. {unknown_outcome(record).detail}"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
-from bridge import decide, masking, policy, views
+from bridge import decide, masking, policy
 from bridge.commands import (
     CreateRun,
     DropRequest,
@@ -25,7 +24,6 @@ from bridge.errors import (
     AdfUnavailable,
     PipelineNotFound,
     Problem,
-    RunTaken,
     StoreConflict,
 )
 from bridge.model import (
@@ -38,18 +36,10 @@ from bridge.model import (
 )
 from bridge.policy import Rules
 from bridge.ports import PipelineDeclaration, Refusal, RefusalKind, Started
+from bridge.service.answering import StartAnswer, answer
 from bridge.service.contention import DECISION_TRIES, contended
 from bridge.service.continuing import check_other_tries, go_on, to_recover
-from bridge.service.registering import register
 from bridge.service.searching import settle_start
-
-
-@dataclass(frozen=True, slots=True)
-class StartAnswer:
-    """The answer to a trigger request, as JSON; `replay` when it was given before."""
-
-    document: str
-    replay: bool
 
 
 def start_run(request: TriggerRequest, rules: Rules) -> UseCase[StartAnswer]:
@@ -71,7 +61,7 @@ def start_run(request: TriggerRequest, rules: Rules) -> UseCase[StartAnswer]:
                     decide.check_free((yield from do(FindWait(request.wait.task.token))))
                 return (yield from _start(request, admission.reserve, rules))
             if admission.started is not None:
-                return (yield from _answer(request, admission.started, rules))
+                return (yield from answer(request.wait, admission.started, rules))
         except StoreConflict:
             continue
     raise contended()
@@ -90,7 +80,7 @@ def _start(request: TriggerRequest, reserve: StartRequest, rules: Rules) -> UseC
     planned = plan.record
     if planned.how is StartedHow.REATTACHED:
         attached = yield from do(SaveRequest(planned, point=Point.KEY_RESERVED))
-        return (yield from _answer(request, attached, rules))
+        return (yield from answer(request.wait, attached, rules))
     if request.recover_from is not None and planned.recovers is None:
         planned = yield from to_recover(request, planned, request.recover_from.run_id)
     if planned.recovers is None:
@@ -154,19 +144,19 @@ def _unreadable(refusal: Refusal) -> Problem:
 def _create_run(request: TriggerRequest, reserved: StartRequest, rules: Rules) -> UseCase[StartRequest]:
     """Send createRun, exactly once for this record, and write down what came of it."""
     pipeline, parameters = decide.as_started(request, reserved)
-    answer = yield from do(CreateRun(request.factory, pipeline, parameters, reserved.recovery, point=Point.RUN_CREATED))
-    if isinstance(answer, Started):
-        return (yield from _record_start(reserved, answer.run_id))
-    if answer.kind is RefusalKind.UNAVAILABLE:
+    reply = yield from do(CreateRun(request.factory, pipeline, parameters, reserved.recovery, point=Point.RUN_CREATED))
+    if isinstance(reply, Started):
+        return (yield from _record_start(reserved, reply.run_id))
+    if reply.kind is RefusalKind.UNAVAILABLE:
         lost = yield from do(SaveRequest(decide.searching(reserved), point=Point.START_RECORDED))
         return (yield from settle_start(lost, request.parameters))
-    if request.recover_from is None and decide.is_unrecoverable(reserved, answer):
-        anew = decide.instead_of_recovery(reserved, _masked(request, answer))
+    if request.recover_from is None and decide.is_unrecoverable(reserved, reply):
+        anew = decide.instead_of_recovery(reserved, _masked(request, reply))
         again = yield from _with_pipeline(request, anew, rules)
         saved = yield from do(SaveRequest(again, point=Point.START_RECORDED))
         return (yield from _create_run(request, saved, rules))
     yield from do(DropRequest(reserved, point=Point.START_REFUSED))
-    raise _start_refused(request, answer)
+    raise _start_refused(request, reply)
 
 
 def _record_start(reserved: StartRequest, run_id: str) -> UseCase[StartRequest]:
@@ -175,7 +165,7 @@ def _record_start(reserved: StartRequest, run_id: str) -> UseCase[StartRequest]:
     while record is not None:
         if record.run_id is not None:
             return record  # a search was quicker
-        started = replace(record, state=StartState.STARTED, run_id=run_id)
+        started = replace(record, state=StartState.STARTED, run_id=run_id, left=None)
         try:
             return (yield from do(SaveRequest(started, point=Point.START_RECORDED)))
         except StoreConflict:
@@ -211,31 +201,7 @@ def _answer_settled(
 ) -> UseCase[StartAnswer]:
     """Answer a request as far as it is settled: with its run, that it is not known, or that it is looked for."""
     if record.state is StartState.STARTED:
-        return (yield from _answer(request, record, rules, just_started=just_started))
+        return (yield from answer(request.wait, record, rules, just_started=just_started))
     if record.state is StartState.UNKNOWN:
         raise decide.unknown_outcome(record)
     raise decide.in_flight(record, (yield from do(Now())))
-
-
-def _answer(
-    request: TriggerRequest, started: StartRequest, rules: Rules, *, just_started: bool = False
-) -> UseCase[StartAnswer]:
-    """Register the wait, and answer; what was answered first is answered again."""
-    if started.answer is not None:
-        return StartAnswer(started.answer, replay=True)
-    assert started.key is not None  # noqa: S101 - a started record has its run
-    try:
-        registered = yield from register(
-            started.key, request.wait, rules, pipeline=request.pipeline, start=started, just_started=just_started
-        )
-    except RunTaken:
-        # Another request, whose answer was lost, has taken it for its own: they asked for the same.
-        lost = yield from do(SaveRequest(decide.searching(started), point=Point.START_RECORDED))
-        raise decide.in_flight(lost, (yield from do(Now()))) from None
-    document = json.dumps(views.start_document(registered.run, registered.wait, started, rules))
-    try:
-        yield from do(SaveRequest(replace(started, answer=document), point=Point.START_ANSWERED))
-    except StoreConflict:
-        # A concurrent repetition has answered already; the wait is the same.
-        return StartAnswer(document, replay=True)
-    return StartAnswer(document, replay=False)

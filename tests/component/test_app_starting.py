@@ -1,10 +1,13 @@
 """Runs whose start was never answered, found again in a Data Factory, also by a bridge that was killed meanwhile."""
 
+import json
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from contextlib import closing
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -99,6 +102,42 @@ def test_killed_right_after_create_run(mortal: Bridge) -> None:
         answer["run"]["run_id"],
         mortal.count("createRun"),
     )
+
+
+def test_nobody_asks_again(mortal: Bridge) -> None:
+    """S19, S24: a killed bridge finishes what it had begun, though nobody asks again; who does later is answered so."""
+    airflow = mortal.airflows["mortal"]
+    wait = wait_of(airflow, airflow.task())
+    loses(mortal, delay_s=20)
+    asking = threading.Thread(target=_ask, args=(mortal, wait), daemon=True)
+    asking.start()
+    eventually(lambda: mortal.adf.get("runs")["runs"])
+    mortal.process.kill()
+    _age(mortal.folder / "bridge.sqlite3")
+    mortal.process.start()
+    asking.join()
+
+    def is_waited_for() -> bool:
+        mortal.tick()
+        return mortal.call("GET", f"/waits/{token_of(wait)}").status_code == 200
+
+    eventually(is_waited_for, within=PATIENCE)
+    answer = mortal.start(wait, pipeline="keyed")
+    assert ("true", "adopted", 1) == (
+        answer.headers["Idempotent-Replay"],
+        answer.json()["start"]["how"],
+        mortal.count("createRun"),
+    )
+
+
+def _age(store: Path) -> None:
+    """Have the only request in a store be some minutes old."""
+    with closing(sqlite3.connect(store)) as db, db:
+        (text,) = db.execute("SELECT row FROM requests").fetchone()
+        row = json.loads(text)
+        for name in ("received_at", "lease_until", "finish_at"):
+            row[name] = (datetime.fromisoformat(row[name]) - timedelta(minutes=2)).isoformat().replace("+00:00", "Z")
+        db.execute("UPDATE requests SET row = ?", (json.dumps(row),))
 
 
 def _ask(bridge: Bridge, wait: Json) -> None:

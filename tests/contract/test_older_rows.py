@@ -350,6 +350,11 @@ def test_rows_of_the_version_before(second: Store) -> None:
     assert Sweep(FACTORY, START - MINUTE, START, timedelta(seconds=-2)) == unversioned(second.sweep(FACTORY))
 
 
+def test_nothing_of_the_version_before_is_to_be_finished(second: Store) -> None:
+    """S43: records that do not say what was to be waited for are left to those who sent the requests."""
+    assert [] == list(second.unfinished_requests(before=START + timedelta(days=999), limit=9))
+
+
 def test_a_request_of_the_version_before_goes_on(second: Store) -> None:
     """S43: a record of the version before stands with no task; one that goes on here stands with its task from then."""
     assert ([], 0) == (list(second.requests_at(MATCHING.place, limit=9)), second.repair())

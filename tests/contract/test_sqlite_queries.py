@@ -5,8 +5,9 @@ from pathlib import Path
 from bridge.adapters.sqlite_store import SqliteStore
 from bridge.model import Match, RunKey, RunStatus, match_key
 from tests.contract.conftest import RETENTION
+from tests.contract.test_store_contract import a_record
 from tests.fakes.clock import START
-from tests.fakes.samples import FACTORY, a_task, a_wait
+from tests.fakes.samples import FACTORY, SECOND, a_task, a_wait
 
 STEPS_FOR_ONE = 200  # of SQLite's own machine
 MANY = 300
@@ -34,4 +35,23 @@ def test_what_an_event_looks_at(tmp_path: Path) -> None:
     assert steps < 2 * STEPS_FOR_ONE
     store.open_waits(FACTORY, limit=999)
     assert steps > MANY
+    store.close()
+
+
+def test_what_is_looked_at_for_unfinished_requests(tmp_path: Path) -> None:
+    """S42: whoever looks for what is to be finished looks at none of the records that are."""
+    store = SqliteStore(tmp_path / "bridge.db", retention=RETENTION)
+    for number in range(MANY):
+        at = START + number * SECOND
+        store.save_request(a_record(idempotency_key=str(number), finish_at=at, answer="{}" if number else None))
+    steps = 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    store._connection().set_progress_handler(step, 1)
+    found = store.unfinished_requests(before=START + MANY * SECOND, limit=99)
+    assert (["0"], True) == ([one.idempotency_key for one in found], steps < STEPS_FOR_ONE)
     store.close()

@@ -42,6 +42,7 @@ from tests.fakes.samples import (
     OTHER_FACTORY,
     SECOND,
     a_completion,
+    a_request,
     a_run,
     a_task,
     a_wait,
@@ -535,6 +536,9 @@ def test_a_record_is_kept_in_full(store: Store) -> None:
         recovery_activity="Größe 💥",
         how=StartedHow.RECOVERED,
         why="the one before failed",
+        wait=a_request(deadline=moment, on_abandon=OnAbandon.CANCEL, keep_for_next_try=True),
+        finish_at=moment,
+        left="nobody knows",
     )
     saved = store.save_request(record)
     assert (record, saved, [saved]) == (
@@ -597,6 +601,59 @@ def test_a_dropped_try_is_not_listed(store: Store) -> None:
     assert [2] == tries(store)
     put_try(store, 1, received_at=START + MINUTE)
     assert [1, 2] == tries(store)
+
+
+# --- what the bridge itself has to finish
+
+
+def unfinished(store: Store, seconds: float = 99, *, limit: int = 9) -> list[int]:
+    """Return which tries the bridge has to go on with by then."""
+    before = START + seconds * SECOND
+    return [record.try_number for record in store.unfinished_requests(before=before, limit=limit)]
+
+
+def test_unfinished_requests_are_listed(store: Store) -> None:
+    """S19: the records that are due are told, the longest due first, to the fraction of a second, up to the limit."""
+    for number, seconds in ((1, 5), (2, 3.5), (3, 3), (4, 4), (5, 98), (6, 100)):
+        put_try(store, number, finish_at=START + seconds * SECOND)
+    put_try(store, 7)
+    put_try(store, 8, finish_at=START, place=None)
+    assert [8, 3, 2, 4, 1, 5] == unfinished(store)
+    assert ([8, 3], [8, 3], [8, 3, 2], []) == (
+        unfinished(store, limit=2),
+        unfinished(store, 3),
+        unfinished(store, 3.5),
+        unfinished(store, -1),
+    )
+
+
+def test_a_finished_request_is_not_listed(store: Store) -> None:
+    """S19: a record is listed as it stands, until it is answered, unknown, left or dropped; later if it is put off."""
+    kept, answered, unknown, left, dropped, later = (
+        put_try(store, number, finish_at=START + number * SECOND) for number in range(6)
+    )
+    started = store.save_request(replace(kept, state=StartState.STARTED, run_id="r"))
+    store.save_request(replace(answered, answer="{}"))
+    store.save_request(replace(unknown, state=StartState.UNKNOWN))
+    again = store.save_request(replace(left, left="why"))
+    store.drop_request(dropped)
+    later = store.save_request(replace(later, finish_at=START + MINUTE))
+    assert [started, later] == list(store.unfinished_requests(before=START + MINUTE, limit=9))
+    assert ([0], [4]) == (unfinished(store, 59), [one for one in range(6) if store.request(f"try-{one}") is None])
+    store.save_request(replace(again, left=None))
+    assert [0, 3, 5] == unfinished(store)
+
+
+def test_an_unfinished_request_is_kept(store: Store) -> None:
+    """S38: a purge removes no record that the bridge has to go on with, however old."""
+    kept, gone = put_try(store, 1, finish_at=START), put_try(store, 2)
+    while store.purge(START + 60 * MINUTE):
+        pass
+    assert (kept, None, [1]) == (store.request("try-1"), store.request(gone.idempotency_key), unfinished(store))
+    store.save_request(replace(kept, answer="{}"))
+    while store.purge(START + 60 * MINUTE):
+        pass
+    assert None is store.request("try-1")
 
 
 # --- events -----------------------------------------------------------------------------------------------------------
@@ -776,6 +833,7 @@ CALLS: dict[str, Callable[[Store], object]] = {
     "waits": lambda store: store.waits(EVERY_WAIT, limit=1, cursor=None),
     "request": lambda store: store.request("k"),
     "save_request": lambda store: store.save_request(a_record()),
+    "unfinished_requests": lambda store: store.unfinished_requests(before=START, limit=1),
     "requests_at": lambda store: store.requests_at(PLACE, limit=1),
     "drop_request": lambda store: store.drop_request(a_record()),
     "record_event": lambda store: store.record_event(an_entry(1)),

@@ -232,7 +232,8 @@ class Bench:
         now, store = self.clock.now(), self.store.inner
         due = any(store.due(name, before=now, limit=1) for name in self.app.rules.targets)
         waited_for = [one for one in self.app.rules.factories.values() if store.open_waits(one, limit=1)]
-        return due or any(decide.is_sweep_due(store.sweep(one), now) for one in waited_for)
+        unfinished = store.unfinished_requests(before=now, limit=1)
+        return due or bool(unfinished) or any(decide.is_sweep_due(store.sweep(one), now) for one in waited_for)
 
     def call(self, call: Callable[[App, Request], Response], **parts: Any) -> Response:
         """Make a call of the HTTP API."""

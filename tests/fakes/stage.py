@@ -151,6 +151,10 @@ class Stage(Bench):
         """Return when the timer should find something to do, or None when nothing is left."""
         waits, _ = self.store.inner.waits(WaitFilter(), limit=9, cursor=None)
         moments = [wait.due_at for wait in waits if wait.due_at is not None]
+        far = self.clock.now() + timedelta(days=400)
+        unfinished = self.store.inner.unfinished_requests(before=far, limit=9)
+        # The timer goes on with them once a minute.
+        moments += [max(one.due_at, self.clock.now() + MINUTE) for one in unfinished if one.due_at is not None]
         if any(wait.state is WaitState.OPEN for wait in waits):
             moments.append(self.store.inner.sweep(FACTORY).next_at or self.clock.now())
         return min(moments, default=None)

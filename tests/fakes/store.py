@@ -133,6 +133,12 @@ class MemoryStore:
             found = [record for record in self._requests.values() if record.place == place]
         return sorted(found, key=lambda record: record.received_at, reverse=True)[:limit]
 
+    def unfinished_requests(self, *, before: datetime, limit: int) -> Sequence[StartRequest]:
+        """Return the records that the bridge itself has to go on with."""
+        with self._lock:
+            due = [(one.due_at, one) for one in self._requests.values() if one.due_at is not None]
+        return [one for at, one in sorted(due, key=lambda pair: pair[0]) if at <= before][:limit]
+
     def drop_request(self, record: StartRequest) -> None:
         """Delete the record, unless somebody changed it."""
         with self._lock:
@@ -274,6 +280,10 @@ class FaultyStore:
     def requests_at(self, place: str, *, limit: int) -> Sequence[StartRequest]:
         """See the store around which this is."""
         return self._reach("requests_at").requests_at(place, limit=limit)
+
+    def unfinished_requests(self, *, before: datetime, limit: int) -> Sequence[StartRequest]:
+        """See the store around which this is."""
+        return self._reach("unfinished_requests").unfinished_requests(before=before, limit=limit)
 
     def drop_request(self, record: StartRequest) -> None:
         """See the store around which this is."""

@@ -17,8 +17,11 @@ from unittest.mock import patch
 from bridge import policy, service
 from bridge.adapters.table_index import HINT_WRITTEN
 from bridge.commands import Point
+from bridge.decide import ENDED
 from bridge.model import (
+    Continuation,
     Match,
+    NewTry,
     OnAbandon,
     PreviousTry,
     Recovery,
@@ -27,11 +30,14 @@ from bridge.model import (
     RunStatus,
     StartRequest,
     StartState,
+    TaskRef,
+    WaitRequest,
     WaitState,
     match_key,
 )
 from bridge.ports import Refusal, RefusalKind, WaitFilter
 from tests.fakes.adf import Lost
+from tests.fakes.airflow import place_of
 from tests.fakes.bench import OpenStore, Place
 from tests.fakes.samples import (
     DEADLINE,
@@ -41,6 +47,7 @@ from tests.fakes.samples import (
     SECOND,
     STRANGE_ARM_ID,
     TASK,
+    a_request,
     a_task,
     a_trigger,
     a_wait,
@@ -102,6 +109,7 @@ class Story:
     later: Happening = Stage.all_ends
     after: Mapping[Point, Ending] = field(default_factory=dict)
     or_else: Ending | None = None
+    leaks_nothing: bool = False  # a run for which nobody asks again is cancelled in the end
 
     @property
     def worlds(self) -> tuple[bool, ...]:
@@ -163,7 +171,8 @@ def _is_right(story: Story, ending: Ending, last: Place, death: Death | None) ->
         return ending == story.ending
     if story.again is Again.CALLER and not death.tried_again:
         # Nobody knows what became of the request, and nobody waits. All that counts is that there is an end.
-        return not ending.told and ending.runs <= max(1, story.ending.runs)
+        is_stopped = not story.leaks_nothing or ending.cancelled == ending.runs
+        return not ending.told and ending.runs <= max(1, story.ending.runs) and is_stopped
     if last.point is not None and last.point in story.after and last.within != HINT_WRITTEN:
         return ending == story.after[last.point]
     return ending in (story.ending, story.or_else)
@@ -175,6 +184,7 @@ def leftovers(stage: Stage) -> Iterator[str]:
     far = stage.clock.now() + timedelta(days=400)
     for key in stage.adf.runs:
         store.find_runs(key.run_id)
+    yield from (f"unfinished: {one}" for one in store.unfinished_requests(before=far, limit=9))
     yield from (f"due: {one}" for one in store.due(TASK.target, before=far, limit=9))
     yield from (f"open: {one}" for one in store.open_waits(FACTORY, limit=9))
     waits, _ = store.waits(WaitFilter(), limit=9, cursor=None)
@@ -509,6 +519,38 @@ def at_its_deadline_to_be_cancelled(stage: Stage) -> None:
     stage.has_waited(OnAbandon.CANCEL, until=DEADLINE)
 
 
+def _died(stage: Stage, state: StartState, **changes: Any) -> None:
+    """Have a task that has failed, and the record of its request, whose process died as well; it is to be finished."""
+    stage.airflow.run(TASK)
+    stage.airflow.finish(TASK, "failed")
+    _a_record(stage, state, finish_at=stage.clock.now(), **changes)
+
+
+def died_before_its_wait(stage: Stage) -> None:
+    """A run was started and has failed; its wait was never written."""
+    _died(stage, StartState.STARTED, run_id=KEY.run_id, wait=a_request())
+    stage.adf.begin(KEY)
+    stage.run_fails()
+
+
+def died_before_its_record(stage: Stage) -> None:
+    """A run was started that carries the key, and ADF lists it later; nobody waits for it."""
+    stage.adf.begin(FIRST, parameters={policy.CORRELATION: TASK.token})
+    stage.adf.listed_after = 2 * MINUTE
+    _died(
+        stage,
+        StartState.SEARCHING,
+        wait=a_request(on_abandon=OnAbandon.CANCEL),
+        correlation=policy.CORRELATION,
+        search_until=stage.clock.now() + HOUR,
+    )
+
+
+def died_without_a_key(stage: Stage) -> None:
+    """Whether a run was started could be found out by its parameters alone."""
+    _died(stage, StartState.STARTING, wait=a_request())
+
+
 def over_long_ago(stage: Stage) -> None:
     """A wait was over long ago, and it is time to remove it."""
     has_failed(stage)
@@ -517,6 +559,28 @@ def over_long_ago(stage: Stage) -> None:
 
 
 # --- the operator asks
+
+
+def keyed(stage: Stage) -> None:
+    """The pipeline takes the key."""
+    stage.adf.declare("copy_orders", "day", policy.CORRELATION)
+
+
+def keyed_and_loses_its_answer(stage: Stage) -> None:
+    """The same; ADF starts the run and does not say so."""
+    keyed(stage)
+    adf_loses_its_answer(stage)
+
+
+def starts_to_be_cancelled(stage: Stage) -> None:
+    """The operator asks for a run that is to be cancelled when nobody waits for it; then it parks."""
+    stage.starts(wait=a_request(on_abandon=OnAbandon.CANCEL))
+
+
+def ends_if_awaited(stage: Stage) -> None:
+    """The run ends if somebody waits for it, and goes on for ever if nobody does."""
+    if stage.airflow.instances[place_of(TASK)].state not in ENDED:
+        stage.all_ends()
 
 
 def nothing(stage: Stage) -> None:
@@ -556,6 +620,24 @@ def earlier_try_waits(stage: Stage) -> None:
     stage.start(EARLIER_TRY)
     stage.clock.advance(HOUR)
     stage.airflow.run(TASK)
+
+
+def earlier_try_to_be_cancelled(stage: Stage) -> None:
+    """The same, and the run is to be cancelled when nobody waits for it; the next try may take it over."""
+    stage.airflow.run(EARLIER_TRY)
+    stage.start(EARLIER_TRY, wait=_kept(EARLIER_TRY))
+    stage.clock.advance(MINUTE)
+    stage.airflow.run(TASK)
+
+
+def _kept(task: TaskRef) -> WaitRequest:
+    return a_request(task, on_abandon=OnAbandon.CANCEL, keep_for_next_try=True)
+
+
+def reattaches_to_be_cancelled(stage: Stage) -> None:
+    """The operator of a later try asks for the run of the one before."""
+    previous = Continuation(PreviousTry.REATTACH, NewTry.RETRY)
+    stage.starts(wait=_kept(TASK), previous=previous)
 
 
 def earlier_try_misled(stage: Stage) -> None:
@@ -752,6 +834,15 @@ TIMER_STORIES: Final = (
     Story("a look for the abandoned, the target paused", abandoned_target_paused, Stage.tick, ABANDONED, later=nothing),
     Story("a second look, the factory paused", seen_abandoned_factory_paused, Stage.tick, ABANDONED, later=nothing),
     Story("an appointed look, all paused", seen_abandoned_all_paused, Stage.tick, ABANDONED, later=nothing),
+    Story("a start to be finished", died_before_its_wait, Stage.tick, Ending(wait=WaitState.INLINE)),
+    Story(
+        "a start to be found, and finished",
+        died_before_its_record,
+        Stage.tick,
+        Ending(wait=WaitState.OVERRIDDEN, runs=1, cancelled=1),
+        later=nothing,
+    ),
+    Story("a start that cannot be finished", died_without_a_key, Stage.tick, Ending()),
     Story("the end of retention", over_long_ago, Stage.tick, Ending(("Failed",))),
 )
 
@@ -798,6 +889,11 @@ def by_caller(
     return Story(name, given, happens, ending, Again.CALLER, after=after or {}, or_else=or_else)
 
 
+def stopping(name: str, given: Happening, happens: Happening, after: Mapping[Point, Ending]) -> Story:
+    """Return a story of a start that leaks no run: if nobody asks again it is cancelled."""
+    return Story(name, given, happens, STARTED, Again.CALLER, ends_if_awaited, after=after, leaks_nothing=True)
+
+
 CALLER_STORIES: Final = (
     by_caller("a start", nothing, Stage.starts, STARTED, after=NOTHING_FOUND),
     by_caller(
@@ -810,6 +906,11 @@ CALLER_STORIES: Final = (
         Ending(heard="adf-refused"),
         after={Point.KEY_RESERVED: UNKNOWN, Point.RUN_CREATED: UNKNOWN, Point.START_REFUSED: STARTED},
     ),
+    stopping("a start to be cancelled", keyed, starts_to_be_cancelled, NOTHING_FOUND),
+    stopping(
+        "a start to be cancelled without an answer", keyed_and_loses_its_answer, starts_to_be_cancelled, NOTHING_FOUND
+    ),
+    stopping("a retry to be cancelled", earlier_try_to_be_cancelled, reattaches_to_be_cancelled, {}),
     by_caller("a start without an answer", adf_loses_its_answer, Stage.starts, STARTED, after=NOTHING_FOUND),
     by_caller(
         "a start without an answer, the factory paused",

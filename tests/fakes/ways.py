@@ -46,7 +46,7 @@ _SHARED: Final = (
     "reading.read",
     "searching.settle_start",
     "continuing.to_recover",
-    "starting._answer",
+    "answering.answer",
     "cancelling._waiting_elsewhere",
 )
 

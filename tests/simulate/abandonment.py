@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -16,6 +16,7 @@ from tests.simulate.timeline import Timeline, Violation
 
 _IN_TIME: Final = timedelta(minutes=2)  # longer than any call in the simulated world takes
 CANCELLED: Final = "abandoned run was cancelled in the end"
+FINISHED: Final = "run of a start that was left unfinished was cancelled in the end"
 _SOON: Final = timedelta(minutes=7)
 
 
@@ -29,6 +30,8 @@ class Abandonment:
         self._adf = adf
         self._starts = starts
         self._to_be_cancelled: list[Wait] = []
+        self._to_be_finished: set[str] = set()
+        self.awaited: Callable[[], Collection[RunKey | None]] = list  # the runs that others may yet wait for
 
     def check_cancel(self, key: RunKey) -> None:
         """Raise Violation when a run is cancelled that is waited for, or whose waits do not want that."""
@@ -42,7 +45,7 @@ class Abandonment:
         for wait in every:
             # One that registers while the run is being cancelled comes too late.
             settled = now - wait.registered_at > _IN_TIME
-            if wait.key in related and wait.state is WaitState.OPEN and settled:
+            if wait.key in related and wait.state is WaitState.OPEN and settled and not _is_older(wait, waits):
                 raise Violation("cancelled", f"{key.run_id} was cancelled, and another task waits for it", wait.token)
 
     def _related(self, key: RunKey) -> set[RunKey]:
@@ -65,7 +68,7 @@ class Abandonment:
         over = row.state in IN_THE_END or wait.token in self._airflow.seen_ended
         return f"its next try may take it over; its task is {row.state}" if kept and not over else ""
 
-    def prolong(self, awaited: Collection[RunKey | None]) -> None:
+    def prolong(self) -> None:
         """Have the runs go on that are abandoned now, or will be soon, until they are cancelled as they have to be.
 
         But for those that somebody else may wait for: who is about to register, or whose request is not settled.
@@ -73,13 +76,36 @@ class Abandonment:
         now = self._timeline.now()
         for wait in self._abandoned(now):
             goes_on = not self._adf.truth(wait.key).status(now).is_terminal
-            if goes_on and self._starts.is_of(wait) and not self._related(wait.key) & set(awaited):
+            if goes_on and self._starts.is_of(wait) and not self._related(wait.key) & set(self.awaited()):
                 self._adf.prolong(wait.key)
                 self._to_be_cancelled.append(wait)
+        for key in self._starts.unfinished():
+            self.prolong_unfinished(key)
+
+    def prolong_unfinished(self, key: str) -> None:
+        """Have the run of a request go on whose task has died before anybody waited for it, until it is cancelled.
+
+        But for one that another task waits for, or may.
+        """
+        run, wait = self._starts.run_of(key), self._starts.requests[key].wait
+        if run is None or wait is None or wait.on_abandon is not OnAbandon.CANCEL:
+            return
+        row = self._airflow.instances.get(place_of(wait.task))
+        is_over = row is not None and row.state in IN_THE_END
+        waits = [one for one in self._audit.waits.values() if one.state is WaitState.OPEN]
+        others = {one.key for one in waits if one.task.place != wait.task.place}
+        is_alone = not {*others, *self.awaited()} & self._related(run.key)
+        if is_over and is_alone and self._adf.truth(run.key).goes_on(self._timeline.now()):
+            self._adf.prolong(run.key)
+            self._to_be_finished.add(key)
 
     def _abandoned(self, now: datetime) -> Iterator[Wait]:
         """Yield the open waits of tasks that are over for good, or that will be by their deadline; of these alone."""
-        still_open = [wait for wait in self._audit.waits.values() if wait.state is WaitState.OPEN]
+        still_open = [
+            wait
+            for wait in self._audit.waits.values()
+            if wait.state is WaitState.OPEN and not self._starts.is_taken_over(wait)
+        ]
         for wait in still_open:
             row = self._airflow.instances.get(place_of(wait.task))
             related = self._related(wait.key)
@@ -98,3 +124,20 @@ class Abandonment:
             if state is not WaitState.WITHDRAWN and run.outcome is not RunStatus.CANCELLED:
                 raise Violation("abandoned", f"{wait.key.run_id} goes on, its wait is {state}", wait.token)
             self._timeline.happened[CANCELLED] += 1
+        for key in self._to_be_finished:
+            found, after = self._starts.run_of(key), self._audit.wait(key)
+            if found is None or (after is not None and after.state is WaitState.WITHDRAWN):
+                continue
+            if self._adf.truth(found.key).outcome is not RunStatus.CANCELLED:
+                raise Violation("leaked", f"{found.key.run_id} goes on, and its task died before it waited", key)
+            self._timeline.happened[FINISHED] += 1
+
+
+def _is_older(wait: Wait, others: Collection[Wait]) -> bool:
+    """Whether a wait is that of a task's earlier try."""
+    return any(
+        other.task.place == wait.task.place
+        and other.task.try_number > wait.task.try_number
+        and other.registered_at >= wait.registered_at
+        for other in others
+    )

@@ -7,10 +7,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from bridge import decide, policy
+from bridge import decide, policy, service
 from bridge.adapters.table_upkeep import Upkeep
 from bridge.commands import Point, SaveRequest, do
 from bridge.decide import abandoning
+from bridge.decide.abandoning import NextTry
 from bridge.model import (
     JsonObject,
     Run,
@@ -106,9 +107,9 @@ def _give_up_at_once(record: StartRequest, parameters: JsonObject) -> Any:
     return replace(record, state=StartState.UNKNOWN)
 
 
-def _for_nobody(wait: Wait, seen: TaskView, requests: Sequence[StartRequest]) -> bool:
+def _for_nobody(wait: Wait, seen: TaskView, requests: Sequence[StartRequest]) -> NextTry:
     """Think of no next try."""
-    return False
+    return NextTry.DOES_WITHOUT
 
 
 def _succeeded_will_do(previous: Any, earlier: StartRequest, run: Run | None) -> Any:
@@ -128,6 +129,11 @@ def _cancelled_will_do(previous: Any, earlier: StartRequest, run: Run | None) ->
 def _own_it(run: Run, start: StartRequest) -> Run:
     """Have a run answer to whoever comes."""
     return _owned(replace(run, started_by=None), start)
+
+
+def _finish_nothing(idempotency_key: str, rules: object) -> Any:
+    """Leave what was begun to its caller, who has died."""
+    yield from ()
 
 
 def _cancel_nothing(token: str, rules: object) -> Any:
@@ -173,7 +179,8 @@ BROKEN: Final[Mapping[str, Sequence[Place]]] = {
     "tries-at-once": ((starting, "check_other_tries", _look_away),),
     "previous-try-not-settled": ((continuing, "settle_start", _give_up_at_once),),
     "way-to-a-request-not-repaired": ((Upkeep, "_mend_request", _no_repair),),
-    "next-try-ignored": ((abandoning, "_may_be_taken_over", _for_nobody),),
+    "next-try-ignored": ((abandoning, "_next_try", _for_nobody),),
+    "starts-left-unfinished": ((service, "finish", _finish_nothing),),
     "abandoned-run-left": (
         (delivering, "cancel_abandoned", _cancel_nothing),
         (watching, "cancel_abandoned", _cancel_nothing),

@@ -49,6 +49,7 @@ FAULTS: Final = (
     "captured request replayed",
     "key used again with another body",
     "operator told to end before it parked",
+    starts.CALLER_DIED,
     "parameters changed for a later try",
     "request of the operator doubled",
     "request of the operator lost",
@@ -68,7 +69,7 @@ FAULTS: Final = (
     "person: started an equal run",
 )
 # What follows from all that, and has to happen as well: how requests are answered, and what becomes of runs.
-OUTCOMES: Final = (*starts.KINDS, abandonment.CANCELLED)
+OUTCOMES: Final = (*starts.KINDS, abandonment.CANCELLED, abandonment.FINISHED)
 # No simulated task waits for a run that it does not know.
 NOT_SIMULATED: Final = frozenset({Point.RUN_FOUND})
 POINTS: Final = (*(str(point) for point in Point if point not in NOT_SIMULATED), *index.POINTS)

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from bridge import decide, service
 from bridge.adapters import table_index as index
-from bridge.app import REPAIR_EVERY, REPAIR_ROWS
+from bridge.app import FINISH_AT_ONCE, FINISH_EVERY, REPAIR_EVERY, REPAIR_ROWS
 from bridge.commands import (
     CancelRun,
     Command,
@@ -34,7 +34,7 @@ from bridge.commands import (
 )
 from bridge.errors import Problem, StoreConflict, StoreUnavailable
 from bridge.executor import Executor, World
-from bridge.model import Breaker, FactoryId, Wait
+from bridge.model import Breaker, FactoryId, StartRequest, Wait
 from bridge.policy import Rules
 from bridge.ports import Due
 from tests.simulate.adf import SimAdf
@@ -59,6 +59,9 @@ LIKELIER: Final[Mapping[str, float]] = {
     Point.FAILURE_READ: 5,
     Point.CHILD_FOUND: 9,
     Point.START_REFUSED: 10,
+    Point.START_RECORDED: 1.5,
+    Point.RUN_CREATED: 1.5,
+    Point.START_LEFT: 5,
     Point.EVENT_NOTED: 1.5,
     Point.START_ANSWERED: 1.5,
     Point.RUN_CLAIMED: 10,
@@ -86,6 +89,8 @@ PEERS: Final = (
     *(CreateRun, FindPipeline, FindChild, ReadRun, QueryRuns, SearchRuns, CancelRun),
     *(ReadTask, ListParked, Resume),
 )
+# A request is begun and not answered: who asks may die then as well.
+BEGUN: Final = frozenset({Point.RUN_CREATED, Point.START_RECORDED, Point.KEY_RESERVED, Point.WAIT_WRITTEN})
 # A process that stalls right after createRun is what a run that looks like another one's is dangerous for.
 STALLS_AFTER_CREATE_RUN: Final = 120
 
@@ -147,7 +152,7 @@ class Instance:
         life = self.life
         self._sleeping = self._ticking = 0
         self._keys: Counter[str] = Counter()
-        self._repair_at = self._purge_at = datetime.min.replace(tzinfo=UTC)
+        self._finish_at = self._repair_at = self._purge_at = datetime.min.replace(tzinfo=UTC)
         self._store = self._in.table.store(lives=lambda: self.life == life, reach=self._reach)
         world = World(self._timeline, self._timeline, self._store, self._in.adf, self._in.airflow)
         self._executor = Executor(world, tell=self._in.audit.logged)
@@ -218,6 +223,8 @@ class Instance:
                 self._go_on(process, lambda: process.use_case.throw(error))
             return
         if isinstance(command, Effect) and self.dies_at(command.point):
+            if command.point in BEGUN:
+                self._in.starts.died_with(process.caller.key)
             self._die(process.life)
             return
         if isinstance(command, CreateRun) and self._timeline.hits(
@@ -311,13 +318,24 @@ class Instance:
         for factory in self._in.rules.factories.values():
             self._work(self._sweep(factory))
         life = self.life
+        self._finish_starts()
         for target in sorted(self._in.rules.targets):
             if life == self.life:
                 self._tick_target(target)
 
-    def _work(self, use_case: UseCase[Any]) -> None:
+    def _work(self, use_case: UseCase[Any], caller: Caller | None = None) -> None:
         self._ticking += 1
-        self.spawn(use_case, self._worked, self._failed)
+        self.spawn(use_case, self._worked, self._failed, caller)
+
+    def _finish_starts(self) -> None:
+        """Finish what callers have begun who died since."""
+        now, nothing = self._timeline.now(), tuple[StartRequest, ...]()
+        if now < self._finish_at:
+            return
+        self._finish_at = now + FINISH_EVERY
+        due = self._touch(lambda: tuple(self._store.unfinished_requests(before=now, limit=FINISH_AT_ONCE)), nothing)
+        for record in due:
+            self._work(service.finish(record.idempotency_key, self._in.rules), Caller(key=record.idempotency_key))
 
     def _failed(self, error: Exception) -> None:
         expect(error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -47,6 +47,7 @@ _BY_HOW: Final = {
     StartedHow.RECOVERED: "run of the previous try run again",
 }
 ADOPTED: Final = ("run adopted by its key", "run adopted by its parameters", "run that recovers adopted by its group")
+CALLER_DIED: Final = "operator died with the bridge that it asked"
 KINDS: Final = (*_BY_HOW.values(), *ADOPTED, "told the operator: unknown-outcome")
 
 
@@ -77,12 +78,21 @@ class Starts:
         self._told: dict[str, RunKey] = {}
         self._died: set[str] = set()
         self._stalled_until = timeline.now()
+        self.on_caller_died: Callable[[str], None] = _anything
+        self.callers: dict[str, Callable[[], None]] = {}  # how to end who asks, for good, by the key
 
     # --- what happens ---
 
     def died(self, key: str) -> None:
         """Hear that a process which worked for a key died, or could not use the store."""
         self._died.add(key)
+
+    def died_with(self, key: str) -> None:
+        """Hear that a process died which had begun something for a key: some callers die with it."""
+        if key in self.callers and self._timeline.hits(CALLER_DIED, 0.8):
+            self.callers[key]()
+            if key in self._known:
+                self.on_caller_died(key)
 
     def stalled(self, key: str) -> None:
         """Hear that a process did nothing for a minute: what it does then is late."""
@@ -144,13 +154,43 @@ class Starts:
 
     def has_spoken(self, wait: Wait) -> bool:
         """Whether a later try of the task has said that it does without the run which this one waits for."""
-        return any(
-            known.record.key not in (None, wait.key)
+        return any(known.record.key not in (None, wait.key) for known in self._later(wait))
+
+    def is_taken_over(self, wait: Wait) -> bool:
+        """Whether a later try of the task was answered with the run that this one waits for: it is that try's now."""
+        return any(known.is_answered and known.record.key == wait.key for known in self._later(wait))
+
+    def _later(self, wait: Wait) -> Iterator[Known]:
+        """Yield the requests of a task that came after the one of a wait, which may have been registered later."""
+        own = self._known.get(wait.token)
+        since = own.record.received_at if own is not None else wait.registered_at
+        for key, known in self._known.items():
+            is_other = key != wait.token and self._place(key) == place_of(wait.task)
+            if is_other and known.record.received_at >= since:
+                yield known
+
+    def unfinished(self) -> Sequence[str]:
+        """Return the keys of the requests that the bridge itself has to finish, by what their records hold."""
+        return [
+            key
             for key, known in self._known.items()
-            if key != wait.token
-            and self._place(key) == place_of(wait.task)
-            and known.record.received_at >= wait.registered_at
-        )
+            if known.is_there and known.record.is_unfinished and self.run_of(key) is not None
+        ]
+
+    def run_of(self, key: str) -> TrueRun | None:
+        """Return the run of a request, if it is surely nobody else's, and can be found without the parameters."""
+        record = self._known[key].record
+        if record.key is not None:
+            run = self._adf.runs[record.key]
+            return run if run.bridge_key or record.how is StartedHow.REATTACHED else None
+        if record.correlation is None or record.state is StartState.UNKNOWN:
+            return None
+        return next((one for one in self._adf.runs.values() if one.asked_by == key), None)
+
+    @property
+    def never_finished(self) -> str | None:
+        """The key of a request that the bridge has to go on with, if there is one."""
+        return next((key for key, one in self._known.items() if one.is_there and one.record.due_at is not None), None)
 
     def records(self, key: str) -> Sequence[str]:
         """Tell the requests of a task, by the key of one of them, for a person."""
@@ -346,6 +386,10 @@ class Starts:
         if record.how is StartedHow.RECOVERED and "found it" in (record.why or ""):
             kind = ADOPTED[2]
         self._timeline.happened[kind] += 1
+
+
+def _anything(_: object) -> None:
+    """Take anything."""
 
 
 def _is_settled(state: StartState) -> bool:

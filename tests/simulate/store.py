@@ -30,6 +30,7 @@ Entity = Mapping[str, Any]
 
 # A write takes a few seconds at most here.
 GRACE: Final = timedelta(seconds=30)
+_OF_REQUESTS: Final = (keys.PLACES, keys.UNFINISHED)
 BEFORE: Final = ("table refused a call", "table unreachable")
 AFTER: Final = ("table wrote and did not say so", "table was sent a write again")
 WRITES: Final = frozenset({"upsert", "delete", "transaction"})
@@ -114,7 +115,8 @@ class SimTable:
     def lose_an_index_row(self, number: int) -> None:
         """Have an index row vanish that leads to a wait, or to a request, which still needs it."""
         of_request = number % 2 == 1
-        needed = [place for place in self._needed if place[0].startswith(keys.PLACES) == of_request]
+        needed = [place for place in self._needed if place[0].startswith(_OF_REQUESTS) == of_request]
+        needed += [place for place in needed if place[0] == keys.UNFINISHED] * 10  # there are few of these at a time
         there = [place for place in needed if self._table.find(place) is not None]
         if there:
             place = there[number % len(there)]
@@ -168,7 +170,7 @@ class SimTable:
     def _changed_request(self, old: Entity | None, new: Entity | None) -> None:
         if new is not None:
             record = decode(text_of(new), StartRequest, version="")
-            self._need("request", record.idempotency_key, _ways_to_request(new))
+            self._need("request", record.idempotency_key, _ways_to_request(record, new))
             self._audit.wrote_request(record)
         elif old is not None:
             key = decode(text_of(old), StartRequest, version="").idempotency_key
@@ -191,7 +193,8 @@ class SimTable:
         assert entity is not None
         place = (entity["PartitionKey"], entity["RowKey"])
         if new is not None:
-            if self._lost.pop(place, None) is not None and place in self._needed:
+            was_lost = self._lost.pop(place, None) is not None
+            if was_lost and place in self._needed and place[0].startswith(keys.PLACES):
                 self._back[self._needed[place]] = self._timeline.now()
         elif place in self._needed and place not in self._lost:
             raise Violation("index", f"{place[0]} was removed, and is still needed", self._needed[place])
@@ -210,6 +213,7 @@ def _ways_to(wait: Wait, entity: Entity) -> Sequence[Place]:
     return [(hint.partition, hint.row) for hint in hints]
 
 
-def _ways_to_request(entity: Entity) -> Sequence[Place]:
-    """Return where the index row stands that a trigger request needs, if it has a task."""
-    return [(keys.PLACES + keys.name(entity["place"]), entity["place_key"])] if entity["place_key"] else []
+def _ways_to_request(record: StartRequest, entity: Entity) -> Sequence[Place]:
+    """Return where the index rows stand that a trigger request needs: if it has a task, and as long as it is due."""
+    places = [(keys.PLACES + keys.name(entity["place"]), entity["place_key"])] if entity["place_key"] else []
+    return places if record.due_at is None else [*places, (keys.UNFINISHED, entity["finish_key"])]

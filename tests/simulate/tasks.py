@@ -118,6 +118,7 @@ class Task:
         self._host.remember(wait)
         if attempt.request is not None:
             self._host.starts.requests[task.token] = attempt.request
+            self._host.starts.callers[task.token] = lambda: self._dies(attempt)
         if self._timeline.hits("operator told to end before it parked", 0.06):
             self._timeline.after(chance.choice((1, 10, 60)) * chance.random(), lambda: self._told_to_end(attempt))
         self._send(attempt)
@@ -359,6 +360,11 @@ class Task:
     def _fail(self, attempt: Attempt) -> None:
         self._end("failed")
         self._retry(attempt)
+
+    def _dies(self, attempt: Attempt) -> None:
+        """Have the operator die before it has heard anything; there is no other try."""
+        if self._is_on(attempt):
+            self._end("failed")
 
     def _retry(self, attempt: Attempt) -> None:
         if attempt.serial == self.row.serial and self.row.try_number < TRIES and self._timeline.chaos:

@@ -72,6 +72,8 @@ class World:
         self.adf.wrapping = self.wrapping
         self.starts = Starts(timeline, self.audit, self.adf, self.table.was_lost)
         self.abandonment = Abandonment(timeline, self.audit, self.airflow, self.adf, self.starts)
+        self.abandonment.awaited = lambda: [task.awaited for task in self.tasks]
+        self.starts.on_caller_died = self.abandonment.prolong_unfinished
         self.adf.check_create, self.adf.check_cancel = self.starts.creating, self.abandonment.check_cancel
         self.audit.on_request, self.audit.on_request_gone = self.starts.wrote, self.starts.removed
         setting = Setting(
@@ -151,7 +153,7 @@ class World:
         """Have nothing go wrong from now on, until nothing is left to do; raise Violation for what is lost."""
         self.timeline.chaos = False
         quiet_since = self.timeline.now()
-        self.abandonment.prolong([task.awaited for task in self.tasks])
+        self.abandonment.prolong()
         self._live_until(self.timeline.seconds + QUIET)
         self._check_nothing_lost()
         self.check_told()
@@ -165,8 +167,10 @@ class World:
 
     def _is_settled(self) -> bool:
         waits = self.audit.waits.values()
-        return all(task.is_over for task in self.tasks) and all(
-            wait.state.is_final and wait.due_at is None for wait in waits
+        return (
+            all(task.is_over for task in self.tasks)
+            and self.starts.never_finished is None
+            and all(wait.state.is_final and wait.due_at is None for wait in waits)
         )
 
     def _check_nothing_lost(self) -> None:
@@ -176,6 +180,8 @@ class World:
                 wait = self.audit.wait(task.row.token)
                 state = wait.state.value if wait is not None else "not there"
                 raise Violation("lost", f"the task is {task.row.state}, its wait is {state}", task.row.token)
+        if (key := self.starts.never_finished) is not None:
+            raise Violation("unfinished", "a request was begun and comes to no end", key)
         for wait in self.audit.every_wait():
             ended = self.adf.runs[wait.key].ends + timedelta(minutes=5) < now
             if not wait.state.is_final and ended and now < wait.deadline:

@@ -148,7 +148,14 @@ def record(state: StartState, **changes: object) -> StartRequest:
 def test_a_new_key_is_reserved() -> None:
     """S20: the key is written down before anything is started."""
     request = a_trigger()
-    reserve = record(StartState.STARTING, place=TASK.place, try_number=1, parameters_hash=request.parameters_hash)
+    reserve = record(
+        StartState.STARTING,
+        place=TASK.place,
+        try_number=1,
+        parameters_hash=request.parameters_hash,
+        wait=request.wait,
+        finish_at=START + 2 * MINUTE,
+    )
     assert decide.Admission(reserve=reserve) == decide.admit(request, None, START)
 
 
