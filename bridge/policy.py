@@ -66,6 +66,8 @@ EVENT_BUDGET: Final = timedelta(seconds=10)
 SWEEP_OVERLAP: Final = timedelta(minutes=2)
 # The first sweep of a factory does not know yet how far its clock is off.
 CLOCK_DOUBT: Final = timedelta(minutes=15)
+# Reading a page is work for the processor: in between, events get it.
+BETWEEN_PAGES: Final = timedelta(milliseconds=100)
 SWEEP_PAGES: Final = 50  # ADF shows 100 runs on a page
 # A window longer than this may hold more pages than there are runs to read one by one.
 SINGLE_READS_FROM: Final = timedelta(hours=1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bridge import decide, policy
-from bridge.commands import ListOpen, LoadRun, LoadSweep, Now, Point, QueryRuns, SaveSweep, UseCase, do
+from bridge.commands import ListOpen, LoadRun, LoadSweep, Now, Point, QueryRuns, SaveSweep, SleepUntil, UseCase, do
 from bridge.errors import StoreConflict
 from bridge.model import FactoryId, Run, RunKey
 from bridge.policy import Rules
@@ -82,7 +82,9 @@ def _by_pages(factory: FactoryId, plan: decide.SweepPlan, rules: Rules) -> UseCa
         runs -= _ended(settled)
         due.extend((yield from _settle_matches(factory, page, plan.matches, rules, asked)))
         continuation = page.continuation
-        if continuation is None:
+        if continuation is not None:
+            yield from do(SleepUntil((yield from do(Now())) + policy.BETWEEN_PAGES))
+        else:
             return Swept(pages=number, due=tuple(due), completed=True), first, heard_at
     # More changed than a sweep reads, and more pages than runs that somebody waits for: each is read by itself.
     rest, _, _ = yield from _one_by_one(factory, plan, rules)
