@@ -678,6 +678,18 @@ def earlier_try_failed_for_good(stage: Stage) -> None:
     stage.adf.create_script.append(INVALID)
 
 
+def a_search_is_quicker(stage: Stage) -> None:
+    """While createRun is under way, another instance takes somebody's equal run for the one that it started."""
+    stage.adf.begin(KEY)
+
+    def found() -> None:
+        record = stage.store.inner.request(TASK.token)
+        assert record is not None
+        stage.store.inner.save_request(replace(record, state=StartState.STARTED, run_id=KEY.run_id))
+
+    stage.store.before("save_request", found, nth=2)
+
+
 def later_try_asked(stage: Stage) -> None:
     """A later try of the task has a run, but that was in a DAG run which was deleted; the target is paused since."""
     stage.airflow.run(LATER_TRY)
@@ -934,6 +946,13 @@ CALLER_STORIES: Final = (
     by_caller("a retry from the failure", earlier_try_failed, recovers, RECOVERED, after=NOT_RECOVERED),
     by_caller(
         "a retry from the failure, refused", earlier_try_failed_for_good, recovers, RECOVERED, or_else=UNKNOWN_RUN
+    ),
+    by_caller(
+        "a start, a search is quicker",
+        a_search_is_quicker,
+        Stage.starts,
+        OF_ITS_OWN,
+        or_else=STARTED,
     ),
     by_caller(
         "a start of a DAG run made anew",
