@@ -951,8 +951,8 @@ CALLER_STORIES: Final = (
         "a start, a search is quicker",
         a_search_is_quicker,
         Stage.starts,
-        OF_ITS_OWN,
-        or_else=STARTED,
+        STARTED,
+        after={Point.KEY_RESERVED: told("Succeeded", heard="waits")},
     ),
     by_caller(
         "a start of a DAG run made anew",
