@@ -46,17 +46,19 @@ def cancel_run(key: RunKey, rules: Rules, *, recursive: bool) -> UseCase[Cancell
         yield from check_run(key, rules)
     run, waits = yield from do(LoadRun(key))
     if isinstance(reply, Accepted):
-        yield from _tell(waits)
+        yield from _note(run, waits)
     return Cancelled(run or Run(key=key), accepted=isinstance(reply, Accepted))
 
 
-def _tell(waits: tuple[Wait, ...]) -> UseCase[None]:
+def _note(run: Run | None, waits: tuple[Wait, ...]) -> UseCase[None]:
+    """Have the story of the waits say it, and the run's row, so that no next try goes on with the run."""
     now = yield from do(Now())
     told = decide.tell_of_cancel(waits, now)
-    if not told:
+    marked = replace(run, cancelled_at=now) if run is not None and not run.has_ended else None
+    if not told and marked is None:
         return
     try:
-        yield from do(Put(None, told, point=Point.CANCEL_SETTLED))
+        yield from do(Put(marked, told, point=Point.CANCEL_SETTLED))
     except StoreConflict:
         return  # the story lacks a line
 

@@ -666,6 +666,18 @@ def earlier_try_robbed(stage: Stage) -> None:
     _earlier_try_has(stage, "another")
 
 
+def earlier_try_is_being_cancelled(stage: Stage) -> None:
+    """Another instance sets out to cancel the earlier try's run while the next try is about to wait for it."""
+    earlier_try_waits(stage)
+
+    def sets_out() -> None:
+        run, _ = stage.store.inner.run(FIRST)
+        assert run is not None
+        stage.store.inner.put(replace(run, cancelled_at=stage.clock.now()), ())
+
+    stage.store.before("put", sets_out, nth=2)
+
+
 def earlier_try_failed(stage: Stage) -> None:
     """The run of the task's earlier try has failed."""
     earlier_try_waits(stage)
@@ -940,6 +952,13 @@ CALLER_STORIES: Final = (
     ),
     by_caller("a start of somebody's run", started_for_somebody, Stage.starts, UNKNOWN_RUN, after=NOTHING_FOUND),
     by_caller("a retry", earlier_try_waits, reattaches, STARTED),
+    by_caller(
+        "a retry, the run is being cancelled",
+        earlier_try_is_being_cancelled,
+        reattaches,
+        OF_ITS_OWN,
+        or_else=UNKNOWN_RUN,
+    ),
     by_caller("a retry after a forged notice", earlier_try_misled, reattaches, STARTED),
     by_caller("a retry after one that died", earlier_try_died, reattaches, STARTED),
     by_caller("a retry after one whose run was taken", earlier_try_robbed, reattaches, OF_ITS_OWN, after=NOT_RECOVERED),

@@ -93,21 +93,35 @@ def test_a_dag_run_made_anew(bench: Bench) -> None:
     assert "run-2" == run_of(asking(bench, TASK).go_on())
 
 
-@pytest.mark.parametrize("steps", range(30))
-def test_a_cancel_at_the_same_time(bench: Bench, steps: int) -> None:
+@pytest.mark.parametrize("retry_steps", range(24))
+@pytest.mark.parametrize("cancel_steps", range(16))
+def test_a_cancel_at_the_same_time(bench: Bench, cancel_steps: int, retry_steps: int) -> None:
     """S14: a run that the next try asks for while it is being cancelled is never given to it, and cancelled then.
 
-    Wherever the cancel is overtaken by the request: either the try has the run and it goes on, or it has its own.
+    Wherever they overtake each other: either the try has the run and it goes on, or it has its own.
     """
     bench.airflow.run(TASK)
     bench.start(wait=a_request(on_abandon=OnAbandon.CANCEL))
     bench.airflow.run(RETRY)
     waiting = bench.wait()
     bench.store.inner.put(None, (replace(waiting, state=WaitState.STALE, cancels=True, due_at=bench.clock.now()),))
-    cancel = Stepping(bench, service.cancel_abandoned(TASK.token, bench.app.rules)).go_on(steps)
-    retry = asking(bench, RETRY).go_on()
+    cancel = Stepping(bench, service.cancel_abandoned(TASK.token, bench.app.rules)).go_on(cancel_steps)
+    retry = asking(bench, RETRY).go_on(retry_steps)
     cancel.go_on()
+    retry = settled(bench, retry.go_on(), RETRY)
     goes_on = bench.adf.runs[RunKey(FACTORY, run_of(retry))].status is RunStatus.IN_PROGRESS
     bench.pass_time(MINUTE)
     kept = bench.adf.runs[RunKey(FACTORY, run_of(retry))].status is RunStatus.IN_PROGRESS
     assert (True, True) == (goes_on, kept)
+
+
+def test_a_cancel_that_a_caller_asked_for(bench: Bench) -> None:
+    """S14: a run whose cancel ADF has accepted, and does not show yet, is given to no next try."""
+    bench.airflow.run(TASK)
+    bench.start()
+    key = RunKey(FACTORY, "run-1")
+    before = bench.adf.runs[key]
+    bench.app.run(service.cancel_run(key, bench.app.rules, recursive=True))
+    bench.adf.runs[key] = before
+    bench.airflow.run(RETRY)
+    assert "run-2" == run_of(settled(bench, asking(bench, RETRY).go_on(), RETRY))
