@@ -330,6 +330,18 @@ def test_adf_refuses(bench: Bench) -> None:
     assert ([RunStatus.CANCELLED], 5) == (runs(bench), bench.adf.run_searches)
 
 
+def test_a_permission_that_is_missing_for_a_while(bench: Bench) -> None:
+    """S45: that the bridge may not list runs for a while leaks no run: it is found, and cancelled, in the end."""
+    bench.crash_at(RUN_CREATED)
+    with pytest.raises(Crash):
+        bench.start(wait=a_request(on_abandon=OnAbandon.CANCEL))
+    bench.restart()
+    bench.airflow.finish(TASK, "failed")
+    bench.adf.search_script += [Refusal(RefusalKind.FORBIDDEN, "ADF answered 403")] * 5
+    bench.pass_time(3 * HOUR)
+    assert RunStatus.CANCELLED is bench.adf.runs[FIRST].status
+
+
 def test_adf_never_says(bench: Bench) -> None:
     """S19: what cannot be found out for days is left, and not looked at for ever."""
     dies(bench, RUN_CREATED)
