@@ -230,7 +230,6 @@ __all__ = [
     "tell_of_cancel",
     "to_attend",
     "to_look_at",
-    "to_look_up",
     "to_recover",
     "to_search",
     "try_over",
