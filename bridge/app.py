@@ -294,8 +294,9 @@ class App:
                 continue  # more may be due than this look has shown
             coming = self.store.due(target, before=until, limit=DUE_AT_ONCE)
             again = next((min(one.due_at, now + TICK_LOOK) for one in coming if one.due_at > now), None)
-            if again is None or not self.run(do(SleepUntil(again))):
+            if again is None:
                 break
+            self.run(do(SleepUntil(again, of_timer=True)))
         return Ticked(sum(done), len(done) - sum(done))
 
     def _due(self, target: str, now: datetime, breaker: Breaker) -> Sequence[Due]:

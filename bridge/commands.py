@@ -111,9 +111,13 @@ class Jitter(Command[float]):
 
 @dataclass(frozen=True, slots=True)
 class SleepUntil(Command[bool]):
-    """Wait inside the invocation; False at once when too many invocations wait already."""
+    """Wait inside the invocation; False at once when too many invocations wait already.
+
+    The timer, of which there is one, is not among them (`of_timer`).
+    """
 
     when: datetime
+    of_timer: bool = False
 
 
 @dataclass(frozen=True, slots=True)

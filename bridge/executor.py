@@ -175,6 +175,9 @@ class Executor:
                 raise TypeError(command)
 
     def _sleep(self, command: c.SleepUntil) -> bool:
+        if command.of_timer:
+            self._world.clock.sleep_until(command.when)
+            return True
         if not self._sleepers.try_enter():
             return False
         try:

@@ -84,7 +84,7 @@ def _by_pages(factory: FactoryId, plan: decide.SweepPlan, rules: Rules) -> UseCa
         due.extend((yield from _settle_matches(factory, page, plan.matches, rules, asked)))
         continuation = page.continuation
         if continuation is not None:
-            yield from do(SleepUntil((yield from do(Now())) + policy.BETWEEN_PAGES))
+            yield from do(SleepUntil((yield from do(Now())) + policy.BETWEEN_PAGES, of_timer=True))
         else:
             return Swept(pages=number, due=tuple(due), completed=True), first, heard_at
     # More changed than a sweep reads, and more pages than runs that somebody waits for: each is read by itself.

@@ -256,7 +256,7 @@ class Instance:
             self._go_on(process, lambda: process.use_case.send(result))
 
     def _sleep(self, process: Process, command: SleepUntil) -> None:
-        if self._sleeping >= SLEEPERS:
+        if self._sleeping >= SLEEPERS and not command.of_timer:
             self._timeline.after(0, lambda: self._awake(process, slept=False))
             return
         self._sleeping += 1

@@ -101,6 +101,15 @@ def test_sleeping(world: World) -> None:
     assert START + MINUTE == world.clock.now()
 
 
+def test_the_timer_always_sleeps(world: World) -> None:
+    """S07: invocations that wait for a slow target take no place from the timer, which would hurry on instead."""
+    taken = Sleepers(1)
+    taken.try_enter()
+    executor = Executor(world, sleepers=taken)
+    slept = executor.run(do(SleepUntil(START + MINUTE))), executor.run(do(SleepUntil(START + MINUTE, of_timer=True)))
+    assert ((False, True), START + MINUTE) == (slept, world.clock.now())
+
+
 def test_only_so_many_sleep(world: World) -> None:
     """S42: when all places to wait in are taken, nobody else waits: its thread is free at once."""
     asleep, wake = Event(), Event()
