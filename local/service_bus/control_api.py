@@ -5,8 +5,8 @@ from typing import Any
 
 from aiohttp import web
 
-from local.control import PREFIX, read_object, refuse
-from local.json_value import flag, reject_unknown
+from local.control import PREFIX, read_object
+from local.json_value import FieldError, flag, reject_unknown
 from local.service_bus.amqp.broker import Broker
 from local.service_bus.errors import EntityNotFoundError, RefusedError
 from local.service_bus.message import Message, MessageState
@@ -32,6 +32,7 @@ class ControlApi:
             web.delete(f"{PREFIX}/counts", self._reset_counts),
             web.get(f"{PREFIX}/queues", self._show_queues),
             web.get(f"{PREFIX}/messages", self._show_messages),
+            web.delete(f"{PREFIX}/messages", self._remove_messages),
             web.get(f"{PREFIX}/mode", self._show_mode),
             web.put(f"{PREFIX}/mode", self._set_mode),
         ]
@@ -71,11 +72,20 @@ class ControlApi:
 
     async def _show_messages(self, request: web.Request) -> web.Response:
         self._broker.settle_down()
+        messages = self._queue(request).messages.values()
+        return web.json_response({"messages": [_show_message(one) for one in messages]})
+
+    async def _remove_messages(self, request: web.Request) -> web.Response:
+        removed = self._queue(request).clear()
+        self._broker.settle_down()
+        return web.json_response({"removed": removed})
+
+    def _queue(self, request: web.Request) -> Queue:
+        """The queue that `?queue=` names."""
         try:
-            queue = self._broker.namespace.find(request.query.get("queue", ""))
+            return self._broker.namespace.find(request.query.get("queue", ""))
         except EntityNotFoundError as error:
-            return refuse(404, error.description)
-        return web.json_response({"messages": [_show_message(one) for one in queue.messages.values()]})
+            raise FieldError(error.description) from error
 
     async def _show_mode(self, _: web.Request) -> web.Response:
         return web.json_response({"stalled": self._broker.stalled, "read_only": self._broker.read_only})

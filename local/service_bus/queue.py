@@ -93,6 +93,15 @@ class Queue:
         for message in self.holding.find(sequence_numbers, MessageState.SCHEDULED):
             self.holding.remove(message)
 
+    def clear(self) -> int:
+        """Remove every message, whatever its state. Returns how many there were."""
+        messages = list(self.messages.values())
+        for message in messages:
+            if message.lock is not None:
+                self.holding.unlock(message.lock.token)
+            self.holding.remove(message)
+        return len(messages)
+
     # ---- who gets it ----
 
     def receive(self, now: datetime, holder: Holder, session_id: str | None = None) -> Message | None:
