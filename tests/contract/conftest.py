@@ -1,9 +1,13 @@
-"""A real Table Storage emulator for the tests of the store: one process for all of them, one table for each."""
+"""What the tests are held against: a real Table Storage emulator, one process for all and one table for each; and a
+Service Bus.
+"""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -12,10 +16,16 @@ import pytest
 from bridge.adapters.table_access import connect
 from bridge.adapters.table_store import TableStore
 from local.process import LocalProcess
+from tests.contract.service_bus import ELSEWHERE, Case, LocalBroker, run
 
 RETENTION = timedelta(days=30)
 
+pytest.register_assert_rewrite("tests.contract.service_bus_queues", "tests.contract.service_bus_sessions")
+
 MakeTableStore = Callable[..., TableStore]
+
+# What only the local Service Bus can do: faults, clocks, crashes.
+collect_ignore = [] if ELSEWHERE is None else ["test_service_bus_broker.py", "test_service_bus_faults.py"]
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +54,25 @@ def make_table_store(azurite: str, table_name: str) -> Iterator[MakeTableStore]:
     yield make
     for store in made:
         store.close()
+
+
+@pytest.fixture(scope="session")
+def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[tuple[Case, str], Future[None]]]:
+    """The cases that were collected, all under way; against another Service Bus one after the other."""
+    items = [
+        item.callspec.params
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+    ]
+    wanted = [(one["case"], one["kind"]) for one in items if isinstance(one.get("case"), Case)]
+    with ExitStack() as stack:
+        connection_string = ELSEWHERE
+        if connection_string is None:
+            queues = [",".join(filter(None, (case.queue(kind), case.properties))) for case, kind in wanted]
+            broker = LocalBroker(tmp_path_factory.mktemp("service_bus"), queues=queues)
+            connection_string = stack.enter_context(broker).connection_string
+        pool = stack.enter_context(ThreadPoolExecutor(1 if ELSEWHERE else 12))
+        yield {(case, kind): pool.submit(run, case, kind, connection_string) for case, kind in wanted}
+        pool.shutdown(cancel_futures=True)

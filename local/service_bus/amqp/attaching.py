@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from proton import Condition
 from proton import Link as ProtonLink
+from proton import Terminus
 
 from local.service_bus.amqp.address import Address
 from local.service_bus.amqp.cbs import Cbs
+from local.service_bus.amqp.condition import told
 from local.service_bus.amqp.consumer import SESSION_FILTER, Consumer
 from local.service_bus.amqp.effect import perform
 from local.service_bus.amqp.link import Link
@@ -32,7 +33,8 @@ def attach(connection: "Connection", proton: ProtonLink) -> None:
 
     def answer(result: Link | RefusedError) -> None:
         if isinstance(result, RefusedError):
-            proton.condition = Condition(result.condition, result.description)
+            proton.condition = told(result)
+            proton.source.type = proton.target.type = Terminus.UNSPECIFIED
             proton.open()
             proton.close()
             connection.touch()

@@ -5,9 +5,10 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import proton
-from proton import Collector, Condition, Event, Transport
+from proton import Collector, Event, Transport
 
 from local.service_bus.amqp.attaching import attach
+from local.service_bus.amqp.condition import told
 from local.service_bus.amqp.link import Link
 from local.service_bus.amqp.requests import Replies, Requests
 from local.service_bus.amqp.sasl import Sasl
@@ -95,7 +96,7 @@ class Connection(asyncio.Protocol):
 
     def close(self, why: RefusedError) -> None:
         """Close the connection from this side, and say why."""
-        self._proton.condition = Condition(why.condition, why.description)
+        self._proton.condition = told(why)
         self._proton.close()
         self.touch()
         self.broker.loop.call_later(_FAREWELL_SECONDS, self.abort)

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from proton import Condition, Delivery
+from proton import Delivery
 from proton import Link as ProtonLink
 
+from local.service_bus.amqp.condition import told
 from local.service_bus.errors import RefusedError
 from local.service_bus.sessions import Holder
 
@@ -77,7 +78,7 @@ class Link:
     def detach(self, why: RefusedError) -> None:
         """Close the link from this side, and say why."""
         if self.alive:
-            self.proton.condition = Condition(why.condition, why.description)
+            self.proton.condition = told(why)
             self.proton.close()
             self.end()
             self.connection.touch()

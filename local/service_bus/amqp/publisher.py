@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from proton import Condition, Delivery, symbol
+from proton import Delivery, symbol
 from proton import Link as ProtonLink
 
+from local.service_bus.amqp.condition import told
 from local.service_bus.amqp.effect import perform
 from local.service_bus.amqp.encoding import submissions
 from local.service_bus.amqp.link import Link
@@ -49,13 +50,12 @@ class Publisher(Link):
         self.proton.advance()
         if self.proton.credit < _REFILL_BELOW:
             self.proton.flow(_CREDIT - self.proton.credit)
-        if len(encoded) > MAX_MESSAGE_BYTES:
-            self.detach(TooLargeError(f"The message is larger than {MAX_MESSAGE_BYTES} bytes."))
-            return
         perform(self.connection, "send", lambda: self._take(encoded), lambda result: self._answer(delivery, result))
 
     def _take(self, encoded: bytes) -> list[int]:
         """All messages of a batch, or none."""
+        if len(encoded) > MAX_MESSAGE_BYTES:
+            raise TooLargeError(f"The message is larger than {MAX_MESSAGE_BYTES} bytes.")
         if self.broker.read_only:
             raise EntityDisabledError
         return self.broker.submit(self.queue, submissions(encoded))
@@ -64,7 +64,7 @@ class Publisher(Link):
         if not self.alive:
             return
         if isinstance(result, RefusedError):
-            delivery.local.condition = Condition(result.condition, result.description)
+            delivery.local.condition = told(result)
             delivery.update(Delivery.REJECTED)
         else:
             delivery.update(Delivery.ACCEPTED)

@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from proton import Condition, Delivery
+from proton import Delivery
 
+from local.service_bus.amqp.condition import told
 from local.service_bus.errors import MalformedError, RefusedError
 from local.service_bus.queue import Queue
 
@@ -41,8 +42,8 @@ class Settlement:
         if outcome == Delivery.MODIFIED:
             return cls("defer" if remote.undeliverable else "abandon")
         if outcome == Delivery.REJECTED:
-            told = remote.condition.info if remote.condition is not None else None
-            info = {str(key): value for key, value in told.items()} if isinstance(told, Mapping) else {}
+            info_of = remote.condition.info if remote.condition is not None else None
+            info = {str(key): value for key, value in info_of.items()} if isinstance(info_of, Mapping) else {}
             return cls("dead-letter", _text(info, "DeadLetterReason"), _text(info, "DeadLetterErrorDescription"))
         return None
 
@@ -71,7 +72,7 @@ class Settlement:
     def confirm(self, delivery: Delivery, result: RefusedError | None) -> None:
         """Answer with the outcome that was applied, which is the client's own; or refuse it."""
         if isinstance(result, RefusedError):
-            delivery.local.condition = Condition(result.condition, result.description)
+            delivery.local.condition = told(result)
             delivery.update(Delivery.REJECTED)
         elif self.op in {"abandon", "defer"}:
             delivery.local.failed = True
