@@ -61,12 +61,8 @@ def running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[tuple[Case, str], Future[None]]]:
     """The cases that were collected, all under way; against another Service Bus one after the other."""
-    items = [
-        item.callspec.params
-        for item in request.session.items
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-    ]
-    wanted = [(one["case"], one["kind"]) for one in items if isinstance(one.get("case"), Case)]
+    items: list[Any] = [item for item in request.session.items if "running" in getattr(item, "fixturenames", ())]
+    wanted: list[tuple[Case, str]] = [(one.callspec.params["case"], one.callspec.params["kind"]) for one in items]
     with ExitStack() as stack:
         connection_string = ELSEWHERE
         if connection_string is None:

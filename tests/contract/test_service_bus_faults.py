@@ -1,5 +1,6 @@
 """What the local Service Bus can be told to do wrong, as the unmodified azure-servicebus sees it."""
 
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,9 @@ from azure.servicebus.exceptions import (
     ServiceBusServerBusyError,
 )
 
-from tests.contract.service_bus import KINDS, Bus, LocalBroker, text, until
+from tests.contract.service_bus import Bus, LocalBroker, collect_leaks, text, until
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # the SDK, when its connection is cut
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +38,13 @@ def broker(shared: LocalBroker) -> Iterator[LocalBroker]:
     shared.control("PUT", "mode", json={"stalled": False, "read_only": False})
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=["async"])
 def bus(request: pytest.FixtureRequest, broker: LocalBroker) -> Iterator[Bus]:
-    """The SDK's client, in both its kinds, as applications make it: with retries."""
+    """The SDK's client as applications make it: with retries; the asynchronous one where a test does not say."""
     one = Bus(request.param, broker.connection_string, "q", retry_total=3, retry_backoff_factor=0.05)
     yield one
     one.close()
+    collect_leaks()
 
 
 def fault(broker: LocalBroker, **fields: object) -> None:
@@ -48,7 +52,11 @@ def fault(broker: LocalBroker, **fields: object) -> None:
     broker.control("POST", "faults", json=fields)
 
 
-@pytest.mark.parametrize("how", ["connections", "connections?abort=1", "links?queue=q"])
+@pytest.mark.parametrize(
+    ("bus", "how"),
+    [("async", "connections"), ("sync", "connections?abort=1"), ("sync", "links?queue=q")],
+    indirect=["bus"],
+)
 def test_cut(bus: Bus, broker: LocalBroker, how: str) -> None:
     """Connections that are closed or cut, and links that are detached, are opened anew by the SDK."""
     sender, receiver = bus.sender(), bus.receiver()
@@ -71,14 +79,16 @@ def test_stalled(bus: Bus, broker: LocalBroker) -> None:
     assert "a" == text(bus.next(receiver))
 
 
-def test_read_only(bus: Bus, broker: LocalBroker) -> None:
+def test_read_only(broker: LocalBroker) -> None:
     """A broker that is read only takes no messages, and gives those it has."""
+    bus = Bus("sync", broker.connection_string, "q")
     bus.send(ServiceBusMessage("a"))
     broker.control("PUT", "mode", json={"read_only": True})
     with pytest.raises(MessagingEntityDisabledError):
         bus.send(ServiceBusMessage("b"))
     receiver = bus.receiver()
     bus.do(receiver.complete_message(bus.next(receiver)))
+    bus.close()
 
 
 def test_refused_token(broker: LocalBroker) -> None:
@@ -142,7 +152,7 @@ def test_lost_answer(bus: Bus, broker: LocalBroker) -> None:
     """The answer to a send can be lost after its effect; duplicate detection makes the second try harmless."""
     fault(broker, op="send", drop=True, effect="after")
     sender = bus.sender("once")
-    bus.do(sender.send_messages(ServiceBusMessage("a", message_id="only")))
+    bus.do(sender.send_messages(ServiceBusMessage("a", message_id=uuid.uuid4().hex)))
     assert 1 == len(broker.control("GET", "messages", params={"queue": "once"})["messages"])
     broker.control("DELETE", "messages", params={"queue": "once"})
 
