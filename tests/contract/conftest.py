@@ -16,16 +16,14 @@ import pytest
 from bridge.adapters.table_access import connect
 from bridge.adapters.table_store import TableStore
 from local.process import LocalProcess
-from tests.contract.service_bus import ELSEWHERE, Case, LocalBroker, run
+from tests.contract.service_bus import ELSEWHERE, Case, LocalBroker, collect_leaks, run
 
 RETENTION = timedelta(days=30)
 
-pytest.register_assert_rewrite("tests.contract.service_bus_queues", "tests.contract.service_bus_sessions")
+for cases in ("queues", "sessions", "broker", "faults"):
+    pytest.register_assert_rewrite(f"tests.contract.service_bus_{cases}")
 
 MakeTableStore = Callable[..., TableStore]
-
-# What only the local Service Bus can do: faults, clocks, crashes.
-collect_ignore = [] if ELSEWHERE is None else ["test_service_bus_broker.py", "test_service_bus_faults.py"]
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +54,7 @@ def make_table_store(azurite: str, table_name: str) -> Iterator[MakeTableStore]:
         store.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[tuple[Case, str], Future[None]]]:
@@ -66,9 +64,12 @@ def running(
     with ExitStack() as stack:
         connection_string = ELSEWHERE
         if connection_string is None:
-            queues = [",".join(filter(None, (case.queue(kind), case.properties))) for case, kind in wanted]
+            queues = [
+                ",".join(filter(None, (case.queue(kind), case.properties))) for case, kind in wanted if not case.broker
+            ]
             broker = LocalBroker(tmp_path_factory.mktemp("service_bus"), queues=queues)
             connection_string = stack.enter_context(broker).connection_string
         pool = stack.enter_context(ThreadPoolExecutor(1 if ELSEWHERE else 12))
         yield {(case, kind): pool.submit(run, case, kind, connection_string) for case, kind in wanted}
         pool.shutdown(cancel_futures=True)
+    collect_leaks()

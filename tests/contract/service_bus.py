@@ -18,9 +18,11 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -34,6 +36,12 @@ VARIABLE = "ADF_BRIDGE_SERVICE_BUS"
 ELSEWHERE = os.environ.get(VARIABLE)
 
 KINDS = ("sync", "async")
+OWN = ("q", "q2", "s,requires_session", "once,duplicate_detection_s=60")
+"""The queues of a broker that a case has for itself."""
+
+AS_IT_IS = ("--clock-factor", "1")
+HASTY = ("--clock-factor", str(1 / 300))
+"""A broker whose ten minutes are two seconds."""
 
 WAIT = 10 if ELSEWHERE is None else 20
 """Seconds until a message that is there must have come."""
@@ -44,11 +52,16 @@ NOTHING = 0.3 if ELSEWHERE is None else 3
 
 @dataclass(frozen=True)
 class Case:
-    """A promise, as a function that is given a client, and the properties of the queue that it needs."""
+    """A promise, as a function that is given a client, and the properties of the queue that it needs.
+
+    With the options of a `broker` it has a local one for itself, with the queues q, s (with sessions) and once (with
+    duplicate detection), whose control calls it may use.
+    """
 
     body: Callable[["Bus"], None]
     properties: str
     kinds: tuple[str, ...]
+    broker: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Its name."""
@@ -68,12 +81,12 @@ class Cases(list[Case]):
     """The cases of a module."""
 
     def case(
-        self, properties: str = "", *, kinds: tuple[str, ...] = KINDS
+        self, properties: str = "", *, kinds: tuple[str, ...] = KINDS, broker: tuple[str, ...] = ()
     ) -> Callable[[Callable[["Bus"], None]], Callable[["Bus"], None]]:
         """Take a function for a case."""
 
         def add(body: Callable[["Bus"], None]) -> Callable[["Bus"], None]:
-            self.append(Case(body, properties, kinds))
+            self.append(Case(body, properties, kinds, broker))
             return body
 
         return add
@@ -105,12 +118,26 @@ class LocalBroker(LocalProcess):
 class Bus:
     """One of the SDK's two clients, both used in the same way: `do` waits for what the asynchronous one returns."""
 
-    def __init__(self, kind: str, connection_string: str, queue: str, **options: Any) -> None:
+    def __init__(
+        self, kind: str, connection_string: str, queue: str, broker: LocalBroker | None = None, **options: Any
+    ) -> None:
+        self.kind = kind
         self.queue = queue
+        self._broker = broker
         self._runner = asyncio.Runner() if kind == "async" else None
         self._open: list[Any] = []
         make: Any = AsyncServiceBusClient if kind == "async" else ServiceBusClient
         self.client = make.from_connection_string(connection_string, **{"retry_total": 0, **options})
+
+    @property
+    def broker(self) -> LocalBroker:
+        """The case's own broker."""
+        assert self._broker is not None
+        return self._broker
+
+    def another(self, queue: str = "q", **options: Any) -> "Bus":
+        """Another client of the case's own broker."""
+        return Bus(self.kind, self.broker.connection_string, queue, self._broker, **options)
 
     def do(self, result: Any) -> Any:
         """The result of a call."""
@@ -180,14 +207,18 @@ class Bus:
 
 
 def run(case: Case, kind: str, connection_string: str) -> None:
-    """Hold a Service Bus to a promise."""
+    """Hold a Service Bus to a promise; a broker of its own serves clients that try again."""
     if ELSEWHERE:
         drain(connection_string, case)
-    bus = Bus(kind, connection_string, case.queue(kind))
-    try:
+    with ExitStack() as stack:
+        if not case.broker:
+            bus = Bus(kind, connection_string, case.queue(kind))
+        else:
+            state = Path(stack.enter_context(TemporaryDirectory()))
+            broker = stack.enter_context(LocalBroker(state, *case.broker, queues=OWN))
+            bus = Bus(kind, broker.connection_string, "q", broker, retry_total=3, retry_backoff_factor=0.05)
+        stack.callback(bus.close)
         case.body(bus)
-    finally:
-        bus.close()
 
 
 def drain(connection_string: str, case: Case) -> None:
