@@ -1,9 +1,13 @@
-"""A real Table Storage emulator for the tests of the store: one process for all of them, one table for each."""
+"""What the tests are held against: a real Table Storage emulator, one process for all and one table for each; and a
+Service Bus.
+"""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -12,8 +16,12 @@ import pytest
 from bridge.adapters.table_access import connect
 from bridge.adapters.table_store import TableStore
 from local.process import LocalProcess
+from tests.contract.service_bus import ELSEWHERE, Case, LocalBroker, collect_leaks, run
 
 RETENTION = timedelta(days=30)
+
+for cases in ("queues", "sessions", "broker", "faults"):
+    pytest.register_assert_rewrite(f"tests.contract.service_bus_{cases}")
 
 MakeTableStore = Callable[..., TableStore]
 
@@ -44,3 +52,24 @@ def make_table_store(azurite: str, table_name: str) -> Iterator[MakeTableStore]:
     yield make
     for store in made:
         store.close()
+
+
+@pytest.fixture(scope="module")
+def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[tuple[Case, str], Future[None]]]:
+    """The cases that were collected, all under way; against another Service Bus one after the other."""
+    items: list[Any] = [item for item in request.session.items if "running" in getattr(item, "fixturenames", ())]
+    wanted: list[tuple[Case, str]] = [(one.callspec.params["case"], one.callspec.params["kind"]) for one in items]
+    with ExitStack() as stack:
+        connection_string = ELSEWHERE
+        if connection_string is None:
+            queues = [
+                ",".join(filter(None, (case.queue(kind), case.properties))) for case, kind in wanted if not case.broker
+            ]
+            broker = LocalBroker(tmp_path_factory.mktemp("service_bus"), queues=queues)
+            connection_string = stack.enter_context(broker).connection_string
+        pool = stack.enter_context(ThreadPoolExecutor(1 if ELSEWHERE else 12))
+        yield {(case, kind): pool.submit(run, case, kind, connection_string) for case, kind in wanted}
+        pool.shutdown(cancel_futures=True)
+    collect_leaks()
