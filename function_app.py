@@ -62,6 +62,12 @@ def register_wait(req: func.HttpRequest) -> func.HttpResponse:
     return azure_http.answer(http_api.post_wait, req)
 
 
+@app.route("waits/batch", methods=["POST"])
+def register_waits(req: func.HttpRequest) -> func.HttpResponse:
+    """Wait for many runs."""
+    return azure_http.answer(http_api.post_waits, req)
+
+
 @app.route("waits", methods=["GET"])
 def list_waits(req: func.HttpRequest) -> func.HttpResponse:
     """List waits."""

@@ -55,9 +55,7 @@ def is_overtaken(reserved: StartRequest, records: Sequence[StartRequest]) -> boo
     return any(one.try_number > reserved.try_number for one in records)
 
 
-def may_be_overtaken(
-    reserved: StartRequest, records: Sequence[StartRequest], now: datetime
-) -> RequestInFlight | None:
+def may_be_overtaken(reserved: StartRequest, records: Sequence[StartRequest], now: datetime) -> RequestInFlight | None:
     """Return the refusal of a try that is likely over, where Airflow cannot be asked; None if it is not held to be.
 
     A later try that has asked a short time ago means that this request is late. One of long ago is that of a DAG run

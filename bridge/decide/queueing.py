@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from bridge import policy
 from bridge.decide.delivery import Settle, observed, refused
 from bridge.decide.readings import once_closed
 from bridge.errors import WaitConflict
