@@ -191,7 +191,7 @@ def expire(wait: Wait, run: Run | None, now: datetime) -> Wait:
         message = _not_in_time(known, wait.deadline)
         cancels = wait.on_abandon is OnAbandon.CANCEL
         due = become_due(wait, _completion(wait.token, known, Outcome.EXPIRED, message), now)
-        return replace(due, cancels=True, due_at=now) if cancels else due
+        return replace(due, cancels=cancels, due_at=now if cancels else due.due_at)
     if wait.state is WaitState.INLINE:
         return replace(wait, due_at=once_closed(wait, now))
     nobody = "; no listener has registered for it" if wait.lacks_listener else ""
