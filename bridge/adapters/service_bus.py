@@ -29,6 +29,7 @@ _SECONDS: Final = 5.0  # to open a link, and to send; and for the others that se
 TIME_TO_LIVE: Final = timedelta(
     minutes=30
 )  # twice as long as a listener that lives lets pass before it registers again
+_HUNG: Final = 60.0  # a link that is not open after this long will not be: another one is opened
 # https://learn.microsoft.com/azure/service-bus-messaging/service-bus-messaging-exceptions-latest#servicebusy
 _BUSY: Final = timedelta(seconds=10)
 
@@ -81,6 +82,50 @@ class ServiceBusCompletions:
             return self._client
 
 
+class _Opening:
+    """A link that is being opened, in a thread of its own: nothing bounds the SDK where a broker does not answer."""
+
+    def __init__(self, open_sender: Callable[[], ServiceBusSender]) -> None:
+        self._open = open_sender
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._left = False
+        self._error: Exception | None = None
+        self._sender: ServiceBusSender | None = None
+        self.began = time.monotonic()
+        threading.Thread(target=self._work, name="service-bus-link", daemon=True).start()
+
+    def _work(self) -> None:
+        try:
+            sender = self._open()
+        except Exception as error:  # noqa: BLE001 - raised again by whoever waits
+            self._error = error
+            self._done.set()
+            return
+        with self._lock:
+            self._sender = sender
+            self._done.set()
+            if not self._left:
+                return
+        _close(sender)
+
+    def result(self, stop_at: float) -> ServiceBusSender:
+        """Return the open link; raise what opening it raised, or TimeoutError while it is under way."""
+        if not self._done.wait(max(stop_at - time.monotonic(), 0.0)):
+            raise TimeoutError
+        if self._sender is None:
+            raise self._error or TimeoutError
+        return self._sender
+
+    def leave(self) -> None:
+        """Have nobody wait any more: should it be opened after all, it is closed."""
+        with self._lock:
+            self._left = True
+            sender = self._sender
+        if sender is not None:
+            _close(sender)
+
+
 class _Queue:
     """One queue: a sender that is opened when it is needed, kept, and thrown away after trouble."""
 
@@ -90,6 +135,7 @@ class _Queue:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._sender: ServiceBusSender | None = None
+        self._opening: _Opening | None = None
 
     def send(self, message: Callable[[], ServiceBusMessage]) -> Accepted | Refusal:
         stop_at = time.monotonic() + self._seconds
@@ -106,7 +152,7 @@ class _Queue:
 
     def _send(self, message: Callable[[], ServiceBusMessage], stop_at: float) -> Accepted | Refusal:
         try:
-            sender = self._sender = self._sender or self._open(self._name)
+            sender = self._sender = self._sender or self._opened(stop_at)
         except Exception as error:  # noqa: BLE001 - the SDK, the socket and the sign-in each have errors of their own
             return self._refusal(error, RefusalKind.UNREACHABLE)
         try:
@@ -117,11 +163,30 @@ class _Queue:
             return self._refusal(error, RefusalKind.UNAVAILABLE)
         return Accepted()
 
-    def check(self) -> Refusal | None:
+    def _opened(self, stop_at: float) -> ServiceBusSender:
+        """Open a link, or go on waiting for the one that an earlier call began to open."""
+        if self._opening is not None and time.monotonic() - self._opening.began >= _HUNG:
+            self._opening.leave()
+            self._opening = None
+        opening = self._opening = self._opening or _Opening(lambda: self._open(self._name))
         try:
-            _close(self._open(self._name))
+            sender = opening.result(stop_at)
+        except TimeoutError:
+            raise
+        except Exception:
+            self._opening = None
+            raise
+        self._opening = None
+        return sender
+
+    def check(self) -> Refusal | None:
+        opening = _Opening(lambda: self._open(self._name))
+        try:
+            opening.result(time.monotonic() + self._seconds)
         except Exception as error:  # noqa: BLE001 - as above
             return self._refusal(error, RefusalKind.UNREACHABLE)
+        finally:
+            opening.leave()
         return None
 
     def close(self) -> None:

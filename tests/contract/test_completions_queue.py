@@ -1,5 +1,6 @@
 """The completions queues through the unmodified azure-servicebus, on the local Service Bus."""
 
+import gc
 import json
 import socket
 import threading
@@ -41,6 +42,16 @@ def completions(broker: LocalBroker) -> Iterator[ServiceBusCompletions]:
     """The way to its queues."""
     with closing(ServiceBusCompletions(BusAccess(Secret(broker.connection_string)), TARGETS)) as completions:
         yield completions
+
+
+@pytest.fixture(autouse=True)
+def settled() -> Iterator[None]:
+    """Have every link that was being opened come to its end, and what the SDK left open collected, in its own test."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "service-bus-link":
+            thread.join(10)
+    gc.collect()
 
 
 def received(broker: LocalBroker, session: str, *, most: int = 1) -> list[Any]:
