@@ -17,7 +17,7 @@ from bridge.commands import FindWait, SleepUntil, UseCase, do
 from bridge.config import Config
 from bridge.errors import Problem, StoreUnavailable
 from bridge.executor import Executor, World
-from bridge.model import Breaker, FactoryId, Mode, StartRequest
+from bridge.model import Breaker, EventRecord, FactoryId, Mode, StartRequest
 from bridge.policy import Rules
 from bridge.ports import Adf, Due, Refusal, Store
 from bridge.telemetry import Log
@@ -94,6 +94,21 @@ class App:
     def run(self, use_case: UseCase[R]) -> R:
         """Run a use case."""
         return self._executor.run(use_case)
+
+    def now(self) -> datetime:
+        """Return the time."""
+        return self._world.clock.now()
+
+    def pause(self, duration: timedelta) -> None:
+        """Wait inside the invocation, unless too many others do."""
+        self.run(do(SleepUntil(self.now() + duration)))
+
+    def record(self, record: EventRecord) -> None:
+        """Have something shown among the events; without the store it is in the log alone."""
+        try:
+            self.store.record_event(record)
+        except StoreUnavailable as problem:
+            self.log.warning("store.upkeep-failed", detail=problem.detail)
 
     # --- run events ---
 

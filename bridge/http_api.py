@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
-from bridge import decide, http_requests, service, views
+from bridge import decide, http_requests, service, triggering, views
 from bridge.app import App, invalid_health
 from bridge.callers import Caller
 from bridge.errors import ConfigInvalid, FieldError, InvalidFields, NotFound, Problem, TryAgain
@@ -92,13 +92,7 @@ def _retry_after(problem: Problem) -> int | None:
 
 def post_run(app: App, request: Request) -> Response:
     """`POST /runs`: start a run, optionally with a wait for it."""
-    document = http_requests.load_object(request.body, most=app.config.max_body_bytes)
-    trigger = http_requests.trigger_request(document, request.headers.get("idempotency-key"), app.rules)
-    if trigger.wait is not None:
-        _caller(app, request).check_target(trigger.wait.task.target, trigger.factory)
-    else:
-        _caller(app, request).check_run(trigger.factory)
-    started = app.run(service.start_run(trigger, app.rules))
+    started = triggering.start(app, request.body, request.headers.get("idempotency-key"), request.headers)
     headers = {"Idempotent-Replay": "true"} if started.replay else {}
     return Response(202, started.document, headers)
 

@@ -13,7 +13,7 @@ from tests.fakes import bench as benches
 from tests.fakes.adf import Lost
 from tests.fakes.bench import Bench
 from tests.fakes.listener import EDGE, Listener
-from tests.fakes.samples import DEADLINE, FACTORY, KEY, MINUTE, SECOND, a_request, a_task
+from tests.fakes.samples import DEADLINE, FACTORY, KEY, MINUTE, a_request, a_task
 
 HOUR = timedelta(hours=1)
 DOWN = Refusal(RefusalKind.UNREACHABLE, "the queue completions could not be reached")
