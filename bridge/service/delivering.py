@@ -86,7 +86,7 @@ def _deliver_once(wait: Wait, rules: Rules) -> UseCase[Wait | None]:
         return None
     try:
         _, (row,) = yield from do(Put(None, (claimed,), point=Point.DELIVERY_CLAIMED))
-        outcome = yield from (_enqueue if row.mode is Mode.QUEUE else _attempt)(row, rules)
+        outcome = yield from (_enqueue(row, rules) if row.mode is Mode.QUEUE else _attempt(row, rules))
         _, (settled,) = yield from do(Put(None, (outcome.wait,), point=Point.DELIVERY_SETTLED))
     except StoreConflict:
         return None
