@@ -75,7 +75,7 @@ class Listener:
 
     def dies(self) -> None:
         """Lose everything but the tasks, which Airflow gives to the triggerer's next process, or leaves with it."""
-        if not self._timeline.chaos:
+        if not self._timeline.chaos or not self.name:
             return
         self._timeline.faults["triggerer died"] += 1
         del self._queue.listeners[self.name]
