@@ -23,7 +23,7 @@ def errors(**changes: str) -> dict[str, str]:
 def test_a_target_with_a_queue_alone() -> None:
     """A target with a queue needs no Airflow: neither its URL nor a way to sign in."""
     settings = config.load({**ENVIRONMENT, **EDGE})
-    assert ("", "completions", {Mode.QUEUE}, {Mode.RESUME}) == (
+    assert ("", "completions", frozenset({Mode.QUEUE}), frozenset({Mode.RESUME})) == (
         settings.targets["edge"].url,
         settings.targets["edge"].queue,
         settings.rules.targets["edge"].modes,
@@ -36,7 +36,7 @@ def test_a_target_with_a_queue_alone() -> None:
 def test_a_target_with_both() -> None:
     """A target may be reached both ways."""
     settings = config.load({**ENVIRONMENT, **EDGE, "BRIDGE_AIRFLOW__PROD__QUEUE": "completions"})
-    assert {Mode.QUEUE, Mode.RESUME} == settings.rules.targets["prod"].modes
+    assert frozenset({Mode.QUEUE, Mode.RESUME}) == settings.rules.targets["prod"].modes
 
 
 def test_a_target_with_neither() -> None:
