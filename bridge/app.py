@@ -289,6 +289,8 @@ class App:
             found=len(swept.due),
             completed=swept.completed,
         )
+        if swept.capped:
+            self.log.warning("factory.open-waits-capped", factory=factory.arm_id, looked_for=policy.OPEN_WAITS)
         self._watch(factory)
         return swept.completed
 

@@ -79,6 +79,7 @@ class Point(StrEnum):
     TASK_LOOKED_AT = "watch.task-read"
     WAIT_WATCHED = "watch.saved"
     RUN_CANCELLED = "run.cancelled"
+    CANCEL_NOTED = "run.cancel-noted"
     CANCEL_SETTLED = "run.cancel-settled"
     SWEEP_TAKEN = "sweep.taken"
     RUNS_QUERIED = "sweep.runs-queried"

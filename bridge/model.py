@@ -318,6 +318,7 @@ class Run:
     claimed_run_id: str | None = None
     match: Match | None = None
     started_by: str | None = None  # the key of the trigger request that this run answers to
+    cancelled_at: datetime | None = None  # when the bridge set out to cancel it: no try goes on with it then
     version: str = ""
 
     @property

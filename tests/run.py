@@ -62,7 +62,7 @@ class Checks:
 
 @dataclass(frozen=True)
 class Tests:
-    """A folder of tests, run by pytest."""
+    """A folder of tests, run by pytest; by several processes, if its files need nothing of each other."""
 
     __test__ = False
 
@@ -72,6 +72,7 @@ class Tests:
     python: Path = PYTHON
     config: Path = ROOT / "pyproject.toml"
     environment: Mapping[str, str] = field(default_factory=dict)
+    processes: int = 1
 
     def run(self, log: IO[str]) -> Verdict:
         """Run the tests and judge what pytest says about them."""
@@ -84,6 +85,8 @@ class Tests:
             "-c", str(self.config), "--rootdir", str(self.config.parent),
             "-o", f"cache_dir={REPORTS / 'pytest' / self.name}", "--junitxml", str(junit),
         ]  # fmt: skip
+        if self.processes > 1:
+            command += ["-n", str(self.processes), "--dist", "loadfile"]
         code = execute(command, log, self, cwd=self.config.parent, environment=self.environment)
         counts = ET.parse(junit).getroot() if junit.is_file() else None  # noqa: S314 (pytest wrote it)
         return judge(code, counts, Path(log.name).read_text(encoding="utf-8", errors="replace"))
@@ -113,10 +116,10 @@ def parts() -> tuple[Part, ...]:
                 ],
             },
         ),
-        Tests("unit", ROOT / "tests/unit", timedelta(minutes=3)),
-        Tests("stateful", ROOT / "tests/stateful", timedelta(minutes=5)),
-        Tests("contract", ROOT / "tests/contract", timedelta(minutes=5)),
-        Tests("component", ROOT / "tests/component", timedelta(minutes=10)),
+        Tests("unit", ROOT / "tests/unit", timedelta(minutes=5), processes=2),
+        Tests("stateful", ROOT / "tests/stateful", timedelta(minutes=10)),
+        Tests("contract", ROOT / "tests/contract", timedelta(minutes=10)),
+        Tests("component", ROOT / "tests/component", timedelta(minutes=15)),
         Tests(
             "provider",
             ROOT / "airflow_provider/tests",

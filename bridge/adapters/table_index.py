@@ -117,6 +117,14 @@ def moving_key(at: datetime, token: str, write: str) -> str:
     return f"{keys.moment(at)};{keys.name(token)};{write[:12]}"
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A name that stands for a row; `etag` is its hint's, and empty when there was a hint before."""
+
+    hint: Hint
+    etag: str = ""
+
+
 class Index:
     """Writes and removes hints, and judges those that turn out wrong."""
 
@@ -134,14 +142,30 @@ class Index:
             self._table.upsert_all([self._entity(hint) for hint in group])
             self._reach(HINT_WRITTEN)
 
-    def claim(self, hint: Hint, row: str) -> None:
+    def claim(self, hint: Hint, row: str) -> Claim:
         """Write the hint of a name that stands for one row only; StoreConflict when it stands for another one."""
         entity = self._entity(hint)
         try:
-            self._table.write([Write(entity)])
+            claim = Claim(hint, *self._table.write([Write(entity)]))
         except StoreConflict:
             self._table.write([Write(entity, self._free(hint, row))])
+            claim = Claim(hint)
         self._reach(HINT_WRITTEN)
+        return claim
+
+    def release(self, claim: Claim) -> None:
+        """Give a name back whose row was not written: it may be about to stand for another one.
+
+        Only a hint that this claim was the first to write, and that nobody has written since, is certain to have no
+        row, and none on the way.
+        """
+        if not claim.etag:
+            return
+        try:
+            self._table.delete(claim.hint.partition, claim.hint.row, etag=claim.etag)
+        except StoreUnavailable:
+            return  # whoever claims it finds that its row denies it, as soon as it is old
+        self._reach(HINT_REMOVED)
 
     def _free(self, hint: Hint, row: str) -> str:
         """Return the ETag of a hint that is there already, if it may be had; else raise StoreConflict."""

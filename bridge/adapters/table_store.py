@@ -192,11 +192,18 @@ class TableStore:
         if not rows:
             return ()
         self._index.add(of_run)
-        for one in planned:
-            if not one.seen.etag:
-                self._index.claim(index.token_hint(one.wait), keys.wait_row(one.wait.token))
+        claims = [
+            self._index.claim(index.token_hint(one.wait), keys.wait_row(one.wait.token))
+            for one in planned
+            if not one.seen.etag
+        ]
         self._index.add(hint for one in planned for hint in one.added)
-        etags = self._table.write(rows)
+        try:
+            etags = self._table.write(rows)
+        except StoreConflict:
+            for claim in claims:
+                self._index.release(claim)
+            raise
         self._reach(index.ROWS_WRITTEN)
         for one in planned:
             self._remember(one.wait.token, rows[0].entity["PartitionKey"])

@@ -82,8 +82,8 @@ from bridge.decide.queueing import (
     to_queue,
 )
 from bridge.decide.readings import (
-    NO_DUE,
     OUTCOME_OF,
+    DueBefore,
     apply_reading,
     become_due,
     completion_of,
@@ -152,12 +152,12 @@ from bridge.decide.sweeping import (
 __all__ = [
     "ABOUT_ONE_THING",
     "ENDED",
-    "NO_DUE",
     "OUTCOME_OF",
     "PARKED",
     "TROUBLE_OPENS_AFTER",
     "TRY_OVER",
     "Admission",
+    "DueBefore",
     "Judgement",
     "Registration",
     "Searched",
@@ -240,7 +240,6 @@ __all__ = [
     "tell_of_cancel",
     "to_attend",
     "to_look_at",
-    "to_look_up",
     "to_queue",
     "to_recover",
     "to_search",

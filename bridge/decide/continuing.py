@@ -85,6 +85,8 @@ def go_on(previous: Continuation, earlier: StartRequest, run: Run | None) -> Pla
     run_id = earlier.run_id
     if run is None or run_id is None:
         return Plan(why=f"The previous try's run {run_id} is not known to ADF any more.")
+    if run.cancelled_at is not None and not run.has_ended:
+        return Plan(why=f"The previous try's run {run_id} is being cancelled.")
     match run.status:
         case RunStatus.QUEUED | RunStatus.IN_PROGRESS | None:
             return Plan(attach=run_id, why=f"The previous try's run {run_id} goes on.")

@@ -15,9 +15,9 @@ from bridge.decide.searching import correlation_of
 from bridge.model import StartRequest, StartState, Wait, WaitState
 
 
-def is_to_be_finished(record: StartRequest | None, now: datetime) -> bool:
+def is_to_be_finished(record: StartRequest, now: datetime) -> bool:
     """Whether the bridge goes on with a request by itself now."""
-    return record is not None and record.due_at is not None and record.due_at <= now
+    return record.due_at is not None and record.due_at <= now
 
 
 def not_to_be_found(record: StartRequest) -> str | None:

@@ -92,9 +92,12 @@ def register(
 def owned(run: Run, start: StartRequest) -> Run:
     """Return a run's row as answering to a trigger request. Raises RunTaken when it answers to another one already.
 
-    A run that a later try was attached to goes on answering to the one that started it.
+    A run that a later try was attached to goes on answering to the one that started it; one that the bridge has set out
+    to cancel meanwhile is taken from it.
     """
     if start.how is StartedHow.REATTACHED:
+        if run.cancelled_at is not None and not run.has_ended:
+            raise RunTaken
         return run
     if run.started_by not in (None, start.idempotency_key):
         raise RunTaken

@@ -161,11 +161,17 @@ def on_search(
     return Found(record=record)
 
 
-def on_refused_search(record: StartRequest, refusal: Refusal, now: datetime) -> StartRequest | None:
-    """Decide by a refusal to list runs: given up at the end of the search if that is ADF's last word, else None."""
+def on_refused_search(
+    record: StartRequest, refusal: Refusal, now: datetime, *, patient: bool = False
+) -> StartRequest | None:
+    """Decide by a refusal to list runs: given up at the end of the search if that is ADF's last word, else None.
+
+    A missing permission is its last word for a caller, who waits; who is `patient` takes it for one that will be given.
+    """
     if record.state is StartState.UNKNOWN:
         return record
-    if refusal.kind not in (RefusalKind.FORBIDDEN, *ABOUT_ONE_THING):
+    last_words = ABOUT_ONE_THING if patient else {RefusalKind.FORBIDDEN, *ABOUT_ONE_THING}
+    if refusal.kind not in last_words:
         return None
     over = record.search_until is not None and now >= record.search_until
     return replace(record, state=StartState.UNKNOWN) if over else None

@@ -55,20 +55,20 @@ def admit(request: TriggerRequest, record: StartRequest | None, now: datetime) -
 
 def _reserve(request: TriggerRequest, now: datetime) -> StartRequest:
     task = request.wait.task if request.wait is not None else None
-    return StartRequest(
+    record = StartRequest(
         idempotency_key=request.idempotency_key,
         body_hash=request.body_hash,
         state=StartState.STARTING,
         factory=request.factory,
         pipeline=request.pipeline,
         received_at=now,
-        lease_until=now + policy.START_LEASE,
-        finish_at=now + policy.START_LEASE + policy.FINISH_AFTER,
+        lease_until=now,
         wait=request.wait,
         place=task.place if task is not None else None,
         try_number=task.try_number if task is not None else 0,
         parameters_hash=request.parameters_hash,
     )
+    return leased(record, now)
 
 
 def leased(record: StartRequest, now: datetime) -> StartRequest:

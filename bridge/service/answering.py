@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 
-from bridge import decide, views
-from bridge.commands import Now, Point, SaveRequest, UseCase, do
-from bridge.errors import RunTaken, StoreConflict
-from bridge.model import StartRequest, WaitRequest
+from bridge import decide, policy, views
+from bridge.commands import DropRequest, Now, Point, SaveRequest, UseCase, do
+from bridge.errors import RequestInFlight, RunTaken, StoreConflict
+from bridge.model import StartedHow, StartRequest, WaitRequest
 from bridge.policy import Rules
 from bridge.service.registering import register
 
@@ -33,6 +33,10 @@ def answer(
             started.key, wait, rules, pipeline=started.pipeline, start=started, just_started=just_started
         )
     except RunTaken:
+        if started.how is StartedHow.REATTACHED:
+            yield from do(DropRequest(started, point=Point.START_REFUSED))
+            msg = "The previous try's run is being cancelled. Send the request again a little later."
+            raise RequestInFlight(msg, retry_after=policy.SEARCH_AGAIN) from None
         # Another request, whose answer was lost, has taken it for its own: they asked for the same.
         lost = yield from do(SaveRequest(decide.searching(started), point=Point.START_RECORDED))
         raise decide.in_flight(lost, (yield from do(Now()))) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import assert_never
 
@@ -46,17 +46,19 @@ def cancel_run(key: RunKey, rules: Rules, *, recursive: bool) -> UseCase[Cancell
         yield from check_run(key, rules)
     run, waits = yield from do(LoadRun(key))
     if isinstance(reply, Accepted):
-        yield from _tell(waits)
+        yield from _note(run, waits)
     return Cancelled(run or Run(key=key), accepted=isinstance(reply, Accepted))
 
 
-def _tell(waits: tuple[Wait, ...]) -> UseCase[None]:
+def _note(run: Run | None, waits: tuple[Wait, ...]) -> UseCase[None]:
+    """Have the story of the waits say it, and the run's row, so that no next try goes on with the run."""
     now = yield from do(Now())
     told = decide.tell_of_cancel(waits, now)
-    if not told:
+    marked = replace(run, cancelled_at=now) if run is not None and not run.has_ended else None
+    if not told and marked is None:
         return
     try:
-        yield from do(Put(None, told, point=Point.CANCEL_SETTLED))
+        yield from do(Put(marked, told, point=Point.CANCEL_SETTLED))
     except StoreConflict:
         return  # the story lacks a line
 
@@ -80,16 +82,32 @@ def cancel_abandoned(token: str, rules: Rules) -> UseCase[Wait | None]:
     others = (yield from _waiting_elsewhere(wait.key, run)) if reason is None else ()
     if not isinstance(others, Refusal):
         reason = reason or decide.keeps_running(wait, run, others, rules)
-    if reason is not None:
-        after = decide.let_run(wait, reason, (yield from do(Now())))
-    else:
-        reply = others if isinstance(others, Refusal) else (yield from _cancel(wait.key, recursive=True))
-        jitter = yield from do(Jitter())
-        after = decide.on_cancel(wait, reply, (yield from do(Now())), jitter)
     try:
-        _, (written,) = yield from do(Put(None, (after,), point=Point.CANCEL_SETTLED))
+        if reason is not None:
+            return (yield from _settle(run, decide.let_run(wait, reason, (yield from do(Now())))))
+        if isinstance(others, Refusal):
+            return (yield from _settle(run, (yield from _on_cancel(wait, others))))
+        # Written before ADF is asked: a try that asks for the run at this moment has changed the row, or finds it so.
+        marked = replace(run or Run(key=wait.key), cancelled_at=(yield from do(Now())))
+        written, (wait,) = yield from do(Put(marked, (wait,), point=Point.CANCEL_NOTED))
+        reply = yield from _cancel(wait.key, recursive=True)
+        return (
+            yield from _settle(written, (yield from _on_cancel(wait, reply)), is_over=not isinstance(reply, Refusal))
+        )
     except StoreConflict:
-        return None  # it is due still: cancelled once more
+        return None  # it is due still: decided anew
+
+
+def _on_cancel(wait: Wait, reply: Accepted | NotRunning | Refusal) -> UseCase[Wait]:
+    jitter = yield from do(Jitter())
+    return decide.on_cancel(wait, reply, (yield from do(Now())), jitter)
+
+
+def _settle(run: Run | None, wait: Wait, *, is_over: bool = False) -> UseCase[Wait]:
+    """Write what became of a cancel. A run that is left to go on after all may be gone on with."""
+    is_left = run is not None and run.cancelled_at is not None and not is_over and not wait.cancels
+    unmarked = replace(run, cancelled_at=None) if run is not None and is_left else None
+    _, (written,) = yield from do(Put(unmarked, (wait,), point=Point.CANCEL_SETTLED))
     return written
 
 

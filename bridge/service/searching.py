@@ -15,11 +15,12 @@ from bridge.ports import PipelineDeclaration, Refusal, RefusalKind, RunsPage
 from bridge.service.breakers import enter, factory_breaker, leave
 
 
-def settle_start(record: StartRequest, parameters: JsonObject) -> UseCase[StartRequest]:
+def settle_start(record: StartRequest, parameters: JsonObject, *, patient: bool = False) -> UseCase[StartRequest]:
     """Look once for the run of a request that is not settled, and return its record as it then stands.
 
     Somebody else may settle it meanwhile. When ADF cannot be asked the record stays as it is, and AdfUnavailable is
     raised; when ADF refuses to say, and does so until the search is over, it is not known what became of the request.
+    Who is `patient` gives nothing up for a permission that is missing.
     """
     now = yield from do(Now())
     sought = decide.to_search(record, now)
@@ -29,7 +30,7 @@ def settle_start(record: StartRequest, parameters: JsonObject) -> UseCase[StartR
         sought = yield from do(SaveRequest(sought, point=Point.START_RECORDED))
     listed = yield from _list(sought)
     if isinstance(listed, Refusal):
-        given_up = decide.on_refused_search(sought, listed, (yield from do(Now())))
+        given_up = decide.on_refused_search(sought, listed, (yield from do(Now())), patient=patient)
         if given_up is None:
             msg = f"Whether the run was started could not be found out yet. {listed.detail}"
             raise AdfUnavailable(msg, retry_after=max(listed.retry_after or policy.SEARCH_AGAIN, policy.SEARCH_AGAIN))

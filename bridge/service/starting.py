@@ -164,13 +164,24 @@ def _record_start(reserved: StartRequest, run_id: str) -> UseCase[StartRequest]:
     record: StartRequest | None = reserved
     while record is not None:
         if record.run_id is not None:
-            return record  # a search was quicker
+            return (yield from _with_surplus(record, run_id))  # a search was quicker
         started = replace(record, state=StartState.STARTED, run_id=run_id, left=None)
         try:
             return (yield from do(SaveRequest(started, point=Point.START_RECORDED)))
         except StoreConflict:
             record = yield from do(LoadRequest(reserved.idempotency_key))
     raise contended()
+
+
+def _with_surplus(record: StartRequest, run_id: str) -> UseCase[StartRequest]:
+    """Have the answer name a run that createRun started, and that nobody waits for: a search had found another one."""
+    if record.run_id == run_id or record.answer is not None:
+        return record
+    why = f"The bridge had found run {record.run_id} when ADF said that it had started {run_id}: nobody waits for that."
+    try:
+        return (yield from do(SaveRequest(replace(record, why=why), point=Point.START_RECORDED)))
+    except StoreConflict:
+        return record
 
 
 def _masked(request: TriggerRequest, refusal: Refusal) -> Refusal:

@@ -30,6 +30,7 @@ class Swept:
     due: tuple[str, ...] = ()
     completed: bool = False
     taken: bool = False
+    capped: bool = False  # there are more open waits than a sweep looks for; each is still read by itself in its turn
 
 
 # What a sweep did, the first page that ADF showed, and when.
@@ -58,7 +59,7 @@ def sweep(factory: FactoryId, rules: Rules) -> UseCase[Swept]:
             yield from do(SaveSweep(after, point=Point.SWEEP_SAVED))
     except StoreConflict:
         return Swept()  # another instance sweeps this factory
-    return replace(swept, taken=True)
+    return replace(swept, taken=True, capped=len(waits) >= policy.OPEN_WAITS)
 
 
 def _by_pages(factory: FactoryId, plan: decide.SweepPlan, rules: Rules) -> UseCase[_Told]:

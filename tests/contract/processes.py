@@ -17,6 +17,34 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 A_PLACE: Final = TASK.place
 
 
+# Opens a store, in which it then saves a record at each line, for a key that nobody has yet, of the same task.
+_KEY_RACER: Final = """
+import sys
+from datetime import timedelta
+from pathlib import Path
+from bridge.adapters.sqlite_store import SqliteStore
+from bridge.adapters.table_access import connect
+from bridge.adapters.table_store import TableStore
+from bridge.errors import StoreConflict
+from tests.contract.processes import a_try
+store = OPENED
+store.check()
+print("ready", flush=True)
+for number, _ in enumerate(sys.stdin):
+    try:
+        store.save_request(a_try(number))
+    except StoreConflict:
+        print("lost", flush=True)
+    else:
+        print("won", flush=True)
+"""
+
+
+def key_racer(opened: str) -> str:
+    """Return the program of a process that races for the keys of one task's tries, in a store opened like that."""
+    return _KEY_RACER.replace("OPENED", opened)
+
+
 class Process:
     """Another process that is told what to do, line by line."""
 

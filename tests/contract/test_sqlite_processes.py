@@ -15,7 +15,7 @@ import pytest
 from bridge.adapters.sqlite_store import SqliteStore
 from bridge.errors import StoreConflict, StoreUnavailable
 from bridge.model import Wait
-from tests.contract.processes import A_PLACE, ROOT, Process, race
+from tests.contract.processes import A_PLACE, ROOT, Process, key_racer, race
 from tests.fakes.samples import KEY, a_run, a_task, a_wait
 
 RETENTION: Final = timedelta(days=30)
@@ -45,26 +45,7 @@ for line in sys.stdin:
         print("won", flush=True)
 """
 
-# The same, each line for a key that nobody has yet, of the same task.
-KEY_RACER = """
-import sys
-from dataclasses import replace
-from datetime import timedelta
-from pathlib import Path
-from bridge.adapters.sqlite_store import SqliteStore
-from bridge.errors import StoreConflict
-from tests.contract.processes import a_try
-store = SqliteStore(Path(sys.argv[1]), retention=timedelta(days=30))
-store.check()
-print("ready", flush=True)
-for number, _ in enumerate(sys.stdin):
-    try:
-        store.save_request(a_try(number))
-    except StoreConflict:
-        print("lost", flush=True)
-    else:
-        print("won", flush=True)
-"""
+KEY_RACER = key_racer("SqliteStore(Path(sys.argv[1]), retention=timedelta(days=30))")
 
 # Opens a file that is not there yet at the moment that it is told to.
 OPENER = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from azure.data.tables import TableClient
@@ -18,12 +18,11 @@ from bridge.errors import StoreConflict
 from bridge.model import RunKey, RunStatus, Wait, WaitState
 from bridge.ports import Due, OpenWait, WaitFilter
 from tests.contract.conftest import MakeTableStore
+from tests.contract.costs import Counted
 from tests.fakes.bench import Bench, Crash
 from tests.fakes.clock import START
 from tests.fakes.samples import FACTORY, KEY, MINUTE, TASK, a_run, a_task, a_wait
-from tests.fakes.tables import FakeTable, FakeTableClient
 
-T = TypeVar("T")
 GRACE = timedelta(minutes=5)
 HOUR = timedelta(hours=1)
 INDEXES = {"token": keys.TOKENS, "run id": keys.RUN_IDS, "due": keys.DUE, "age": keys.AGES, "open": keys.OPEN}
@@ -266,20 +265,12 @@ def test_removing_an_old_hint_spares_the_new_one(make_table_store: MakeTableStor
 
 def test_what_is_due_for_adf_costs_no_reading_of_the_rest() -> None:
     """S07: a backlog of completions is passed over by its hints: only rows for which ADF is asked are read."""
-    calls: list[str] = []
-
-    def carry(call: str, work: Callable[[], T]) -> T:
-        calls.append(call)
-        return work()
-
-    client: Any = FakeTableClient(FakeTable(), carry)
-    store = TableStore(client, now=lambda: START)
+    counted = Counted()
     for nonce in range(20):
-        store.put(None, [a_wait(a_task(nonce=str(nonce)), state=WaitState.DUE, due_at=START)])
-    store.put(None, [a_wait(due_at=START)])
-    calls.clear()
-    found = [due.token for due in store.due("prod", before=START, limit=9, for_adf=True)]
-    assert ([TASK.token], True) == (found, len(calls) <= 3)  # a page, its end, and a row
+        counted.store.put(None, [a_wait(a_task(nonce=str(nonce)), state=WaitState.DUE, due_at=START)])
+    counted.store.put(None, [a_wait(due_at=START)])
+    found, cost = counted.cost(lambda: counted.store.due("prod", before=START, limit=9, for_adf=True))
+    assert ([TASK.token], True) == ([due.token for due in found], sum(cost.values()) <= 3)  # a page, its end, and a row
 
 
 def test_nothing_is_left_of_a_life(make_table_store: MakeTableStore, table: TableClient) -> None:
@@ -317,6 +308,39 @@ def test_a_token_that_was_never_used_is_free_again(make_table_store: MakeTableSt
     times.append(START + 2 * GRACE)
     _, (wait,) = store.put(None, [other])
     assert wait == make_table_store().find_wait(wait.token)
+
+
+def test_a_token_whose_row_could_not_be_written_is_free_at_once(make_table_store: MakeTableStore) -> None:
+    """S13: a try that lost the race for its run, which is being cancelled, waits for a run of its own."""
+    store = make_table_store()
+    before, _ = store.put(a_run(), [])
+    assert before is not None
+    store.put(replace(before, cancelled_at=START), [])
+    with pytest.raises(StoreConflict):
+        store.put(before, [a_wait()])
+    _, (wait,) = store.put(None, [a_wait(key=RunKey(FACTORY, "other"))])
+    assert wait == make_table_store().find_wait(wait.token)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_token_that_another_instance_has_claimed_too_is_not_given_back(
+    make_table_store: MakeTableStore, table: TableClient, *, is_first: bool
+) -> None:
+    """S18: of two that register a wait at once one loses; the other has its token, and its row is on the way."""
+    before, _ = make_table_store().put(a_run(), [])
+    assert before is not None
+    make_table_store().put(replace(before, cancelled_at=START), [])
+
+    def claim(point: str = HINT_WRITTEN) -> None:
+        if point == HINT_WRITTEN:
+            with pytest.raises(Crash):
+                make_table_store(reach=DyingAt(HINT_WRITTEN)).put(None, [a_wait()])
+
+    if is_first:
+        claim()
+    with pytest.raises(StoreConflict):
+        make_table_store(reach=(lambda _: None) if is_first else claim).put(before, [a_wait()])
+    assert 1 == len(rows(table, keys.TOKENS))
 
 
 def test_what_is_remembered_may_be_gone(make_table_store: MakeTableStore) -> None:

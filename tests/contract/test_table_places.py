@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 from azure.data.tables import TableClient
@@ -19,12 +17,12 @@ from bridge.adapters.table_store import TableStore
 from bridge.errors import StoreConflict
 from bridge.model import StartRequest, StartState
 from tests.contract.conftest import MakeTableStore
+from tests.contract.costs import Counted
 from tests.contract.processes import A_PLACE, a_try
 from tests.contract.test_table_index import GRACE, HOUR, DyingAt, drop, moments, rows
 from tests.fakes.bench import Crash
 from tests.fakes.clock import START
 from tests.fakes.samples import MINUTE, SECOND
-from tests.fakes.tables import FakeTable, FakeTableClient
 
 T = TypeVar("T")
 DAY = timedelta(days=1)
@@ -51,19 +49,8 @@ def hints(table: TableClient) -> int:
 
 def test_what_a_start_costs() -> None:
     """A start costs one more write for its task's next try, and nothing later; that one costs a query and its reads."""
-    calls: Counter[str] = Counter()
-
-    def carry(call: str, work: Callable[[], T]) -> T:
-        calls[call] += 1
-        return work()
-
-    def cost(act: Callable[[], T]) -> tuple[T, dict[str, int]]:
-        calls.clear()
-        return act(), dict(calls)
-
-    client: Any = FakeTableClient(FakeTable(), carry)
-    store = TableStore(client)
-    store.check()
+    counted = Counted()
+    store, cost = counted.store, counted.cost
     _, of_none = cost(lambda: store.save_request(replace(a_try(0), place=None)))
     saved, first = cost(lambda: store.save_request(a_try(1)))
     saved, second = cost(lambda: store.save_request(replace(saved, state=StartState.STARTED, run_id="r")))

@@ -19,7 +19,7 @@ from bridge.adapters.table_store import TableStore
 from bridge.errors import StoreConflict, StoreUnavailable
 from bridge.model import Breaker, StartState, WaitState
 from tests.contract.conftest import MakeTableStore
-from tests.contract.processes import A_PLACE, Process, a_try, race
+from tests.contract.processes import A_PLACE, Process, a_try, key_racer, race
 from tests.fakes.samples import KEY, MINUTE, a_run, a_task, a_wait
 
 ROUNDS = 200
@@ -48,25 +48,7 @@ for line in sys.stdin:
 """
 
 
-# The same, each line for a key that nobody has yet, of the same task.
-KEY_RACER = """
-import sys
-from datetime import timedelta
-from bridge.adapters.table_access import connect
-from bridge.adapters.table_store import TableStore
-from bridge.errors import StoreConflict
-from tests.contract.processes import a_try
-store = TableStore(connect(sys.argv[1], sys.argv[2]))
-store.check()
-print("ready", flush=True)
-for number, _ in enumerate(sys.stdin):
-    try:
-        store.save_request(a_try(number))
-    except StoreConflict:
-        print("lost", flush=True)
-    else:
-        print("won", flush=True)
-"""
+KEY_RACER = key_racer("TableStore(connect(sys.argv[1], sys.argv[2]))")
 
 
 @pytest.fixture

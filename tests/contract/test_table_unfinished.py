@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -17,12 +15,12 @@ from bridge.adapters.table_store import TableStore
 from bridge.errors import StoreConflict
 from bridge.model import StartRequest, StartState
 from tests.contract.conftest import MakeTableStore
+from tests.contract.costs import Counted
 from tests.contract.processes import a_try
 from tests.contract.test_table_index import GRACE, DyingAt, drop, moments, rows
 from tests.fakes.bench import Crash
 from tests.fakes.clock import START
 from tests.fakes.samples import MINUTE, SECOND, a_request
-from tests.fakes.tables import FakeTable, FakeTableClient
 
 T = TypeVar("T")
 LATER: Final = START + 2 * MINUTE
@@ -51,19 +49,8 @@ def hints(table: TableClient) -> int:
 
 def test_what_it_costs() -> None:
     """A start costs one more write when its key is reserved and one when it is answered; looking costs a query."""
-    calls: Counter[str] = Counter()
-
-    def carry(call: str, work: Callable[[], T]) -> T:
-        calls[call] += 1
-        return work()
-
-    def cost(act: Callable[[], T]) -> tuple[T, dict[str, int]]:
-        calls.clear()
-        return act(), dict(calls)
-
-    client: Any = FakeTableClient(FakeTable(), carry)
-    store = TableStore(client)
-    store.check()
+    counted = Counted()
+    store, cost = counted.store, counted.cost
     saved, reserved = cost(lambda: store.save_request(begun()))
     saved, started = cost(lambda: store.save_request(replace(saved, state=StartState.STARTED, run_id="r")))
     _, of_a_look = cost(lambda: listed(store))

@@ -18,7 +18,7 @@ from bridge.callers import Tokens
 from bridge.commands import Command, Effect, Point, UseCase, do
 from bridge.executor import Executor, Sleepers, World
 from bridge.http_api import Request, Response
-from bridge.model import RunKey, TaskRef, Verdict, Wait, WaitRequest
+from bridge.model import RunKey, RunStatus, TaskRef, Verdict, Wait, WaitRequest
 from bridge.ports import Store
 from bridge.telemetry import Log
 from tests.fakes.adf import FakeAdf
@@ -261,6 +261,18 @@ class Bench:
         due_at = self.wait(task).due_at
         assert due_at is not None
         return due_at
+
+
+def ended_unnoticed() -> Bench:
+    """Return a bridge with a task that has been parked for long, whose run has ended unnoticed so far."""
+    bench = Bench()
+    bench.adf.begin(KEY)
+    bench.airflow.run(TASK)
+    bench.register()
+    bench.airflow.park(TASK)
+    bench.clock.advance(timedelta(hours=1))
+    bench.adf.end(KEY, RunStatus.SUCCEEDED)
+    return bench
 
 
 def _path(use_case: object) -> tuple[tuple[str, ...], int]:

@@ -668,6 +668,18 @@ def earlier_try_robbed(stage: Stage) -> None:
     _earlier_try_has(stage, "another")
 
 
+def earlier_try_is_being_cancelled(stage: Stage) -> None:
+    """Another instance sets out to cancel the earlier try's run while the next try is about to wait for it."""
+    earlier_try_waits(stage)
+
+    def sets_out() -> None:
+        run, _ = stage.store.inner.run(FIRST)
+        assert run is not None
+        stage.store.inner.put(replace(run, cancelled_at=stage.clock.now()), ())
+
+    stage.store.before("put", sets_out, nth=2)
+
+
 def earlier_try_failed(stage: Stage) -> None:
     """The run of the task's earlier try has failed."""
     earlier_try_waits(stage)
@@ -678,6 +690,18 @@ def earlier_try_failed_for_good(stage: Stage) -> None:
     """The run of the task's earlier try has failed, and ADF does not run it again."""
     earlier_try_failed(stage)
     stage.adf.create_script.append(INVALID)
+
+
+def a_search_is_quicker(stage: Stage) -> None:
+    """While createRun is under way, another instance takes somebody's equal run for the one that it started."""
+    stage.adf.begin(KEY)
+
+    def found() -> None:
+        record = stage.store.inner.request(TASK.token)
+        assert record is not None
+        stage.store.inner.save_request(replace(record, state=StartState.STARTED, run_id=KEY.run_id))
+
+    stage.store.before("save_request", found, nth=2)
 
 
 def later_try_asked(stage: Stage) -> None:
@@ -971,12 +995,26 @@ CALLER_STORIES: Final = (
     ),
     by_caller("a start of somebody's run", started_for_somebody, Stage.starts, UNKNOWN_RUN, after=NOTHING_FOUND),
     by_caller("a retry", earlier_try_waits, reattaches, STARTED),
+    by_caller(
+        "a retry, the run is being cancelled",
+        earlier_try_is_being_cancelled,
+        reattaches,
+        OF_ITS_OWN,
+        or_else=UNKNOWN_RUN,
+    ),
     by_caller("a retry after a forged notice", earlier_try_misled, reattaches, STARTED),
     by_caller("a retry after one that died", earlier_try_died, reattaches, STARTED),
     by_caller("a retry after one whose run was taken", earlier_try_robbed, reattaches, OF_ITS_OWN, after=NOT_RECOVERED),
     by_caller("a retry from the failure", earlier_try_failed, recovers, RECOVERED, after=NOT_RECOVERED),
     by_caller(
         "a retry from the failure, refused", earlier_try_failed_for_good, recovers, RECOVERED, or_else=UNKNOWN_RUN
+    ),
+    by_caller(
+        "a start, a search is quicker",
+        a_search_is_quicker,
+        Stage.starts,
+        STARTED,
+        after={Point.KEY_RESERVED: told("Succeeded", heard="waits")},
     ),
     by_caller(
         "a start of a DAG run made anew",

@@ -45,13 +45,24 @@ class Abandonment:
         for wait in every:
             # One that registers while the run is being cancelled comes too late.
             settled = now - wait.registered_at > _IN_TIME
-            if wait.key in related and wait.state is WaitState.OPEN and settled and not _is_older(wait, waits):
+            if wait.key in related and wait.state is WaitState.OPEN and settled and not self._is_older(wait, waits):
                 raise Violation("cancelled", f"{key.run_id} was cancelled, and another task waits for it", wait.token)
 
     def _related(self, key: RunKey) -> set[RunKey]:
         """Return the runs whose end a cancel of a run is: what it wraps as well, and what wraps it."""
         run = self._adf.runs[key]
         return {one for one in (key, run.child, run.parent) if one is not None}
+
+    def _is_older(self, wait: Wait, others: Collection[Wait]) -> bool:
+        """Whether a wait is that of a task's earlier try; the bridge may have registered it late."""
+        row = self._airflow.instances.get(place_of(wait.task))
+        is_over = row is not None and row.token != wait.token
+        return any(
+            other.task.place == wait.task.place
+            and other.task.try_number > wait.task.try_number
+            and (other.registered_at >= wait.registered_at or is_over)
+            for other in others
+        )
 
     def _still_wanted(self, wait: Wait, now: datetime) -> str:
         """Say why a run is not abandoned by a task in the try that registered; nothing if it is."""
@@ -131,13 +142,3 @@ class Abandonment:
             if self._adf.truth(found.key).outcome is not RunStatus.CANCELLED:
                 raise Violation("leaked", f"{found.key.run_id} goes on, and its task died before it waited", key)
             self._timeline.happened[FINISHED] += 1
-
-
-def _is_older(wait: Wait, others: Collection[Wait]) -> bool:
-    """Whether a wait is that of a task's earlier try."""
-    return any(
-        other.task.place == wait.task.place
-        and other.task.try_number > wait.task.try_number
-        and other.registered_at >= wait.registered_at
-        for other in others
-    )

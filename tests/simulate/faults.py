@@ -62,6 +62,7 @@ FAULTS: Final = (
     "retried",
     "withdrawn",
     "worker killed before parking",
+    "worker killed while it asked",
     "person acts between fence and PATCH",
     "person: answered",
     "person: cleared",

@@ -11,7 +11,7 @@ from bridge.model import Outcome, RunKey, RunStatus, TaskRef, Wait, WaitState
 from bridge.ports import Refusal, RefusalKind
 from tests.fakes.adf import Lost
 from tests.fakes.airflow import place_of
-from tests.fakes.bench import Bench
+from tests.fakes.bench import Bench, ended_unnoticed
 from tests.fakes.samples import DEADLINE, FACTORY, KEY, MINUTE, SECOND, TASK, a_task, our_answer
 
 HOUR = timedelta(hours=1)
@@ -23,14 +23,7 @@ PLACE = place_of(TASK)
 @pytest.fixture
 def bench() -> Bench:
     """A bridge, with a task that has been parked for long, whose run has ended unnoticed so far."""
-    bench = Bench()
-    bench.adf.begin(KEY)
-    bench.airflow.run(TASK)
-    bench.register()
-    bench.airflow.park(TASK)
-    bench.clock.advance(HOUR)
-    bench.adf.end(KEY, RunStatus.SUCCEEDED)
-    return bench
+    return ended_unnoticed()
 
 
 def story(wait: Wait) -> list[str]:

@@ -181,6 +181,18 @@ def test_a_wait_that_was_registered_late() -> None:
     ]
 
 
+@pytest.mark.parametrize("is_over", [True, False])
+def test_an_earlier_try_that_was_registered_late(is_over: bool) -> None:
+    """A wait that the bridge registered for an earlier try, which is over, does not keep the later one's run going.
+
+    One that Airflow has not shown to be over may be that of a DAG run made anew under the same names.
+    """
+    late = a_wait(key=FIRST, registered_at=START + MINUTE, abandoned_at=START + 2 * MINUTE if is_over else None)
+    later = a_wait(RETRY, key=FIRST, registered_at=START, state=WaitState.DUE, cancels=True)
+    kept = decide.keeps_running(later, Run(FIRST), (late, later), Bench().app.rules)
+    assert (None if is_over else "another task waits for it") == kept
+
+
 def test_after_the_deadline(bench: Bench) -> None:
     """S29: what could not be finished before the task's deadline is finished after it: its run is cancelled."""
     dies(bench, START_RECORDED)
@@ -316,6 +328,18 @@ def test_adf_refuses(bench: Bench) -> None:
     bench.airflow.finish(TASK, "failed")
     bench.pass_time(30 * MINUTE)
     assert ([RunStatus.CANCELLED], 5) == (runs(bench), bench.adf.run_searches)
+
+
+def test_a_permission_that_is_missing_for_a_while(bench: Bench) -> None:
+    """S45: that the bridge may not list runs for a while leaks no run: it is found, and cancelled, in the end."""
+    bench.crash_at(RUN_CREATED)
+    with pytest.raises(Crash):
+        bench.start(wait=a_request(on_abandon=OnAbandon.CANCEL))
+    bench.restart()
+    bench.airflow.finish(TASK, "failed")
+    bench.adf.search_script += [Refusal(RefusalKind.FORBIDDEN, "ADF answered 403")] * 5
+    bench.pass_time(3 * HOUR)
+    assert RunStatus.CANCELLED is bench.adf.runs[FIRST].status
 
 
 def test_adf_never_says(bench: Bench) -> None:

@@ -14,8 +14,8 @@ from bridge.adapters.airflow_rest import AirflowRest
 from bridge.config import Secret, Target
 from bridge.model import RunKey, RunStatus, WaitState
 from bridge.ports import Refusal, RefusalKind
-from tests.fakes.bench import Bench
-from tests.fakes.samples import FACTORY, KEY, MINUTE, TASK, a_task
+from tests.fakes.bench import Bench, ended_unnoticed
+from tests.fakes.samples import FACTORY, MINUTE, TASK, a_task
 from tests.fakes.transport import Answer as Reply
 from tests.fakes.transport import ScriptedTransport
 
@@ -65,14 +65,7 @@ class InItsPlace:
 @pytest.fixture
 def bench() -> Bench:
     """A bridge with a task that has been parked for long, whose run has ended unnoticed so far."""
-    bench = Bench()
-    bench.adf.begin(KEY)
-    bench.airflow.run(TASK)
-    bench.register()
-    bench.airflow.park(TASK)
-    bench.clock.advance(HOUR)
-    bench.adf.end(KEY, RunStatus.SUCCEEDED)
-    return bench
+    return ended_unnoticed()
 
 
 @pytest.mark.parametrize("reply", OTHERS)

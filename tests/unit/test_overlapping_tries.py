@@ -3,72 +3,50 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from bridge import service
-from bridge.commands import Command
-from bridge.errors import AirflowUnavailable, Problem, RequestInFlight, TryOver
-from bridge.model import Continuation, NewTry, PreviousTry, TaskRef
+from bridge.errors import AirflowUnavailable, RequestInFlight, TryOver
+from bridge.model import (
+    Continuation,
+    NewTry,
+    OnAbandon,
+    PreviousTry,
+    RunKey,
+    RunStatus,
+    TaskRef,
+    WaitState,
+)
 from bridge.ports import Refusal, RefusalKind
 from bridge.service import StartAnswer
 from tests.fakes.bench import Bench
-from tests.fakes.samples import SECOND, TASK, a_task, a_trigger
+from tests.fakes.samples import FACTORY, MINUTE, SECOND, TASK, a_request, a_task, a_trigger
+from tests.fakes.stepping import Stepping
 
 RETRY = a_task(try_number=2, nonce="nonce-2", task_instance_id="ti-2")
 STEPS = 24  # more commands than a request takes
 
 
-class Asking:
-    """A request under way, as one instance of the bridge handles it: command by command."""
-
-    def __init__(self, bench: Bench, task: TaskRef) -> None:
-        previous = Continuation(PreviousTry.REATTACH, NewTry.RETRY) if task is RETRY else None
-        request = a_trigger(task, previous=previous)
-        self._bench = bench
-        self._use_case: Generator[Command[Any], Any, StartAnswer] = service.start_run(request, bench.app.rules)
-        self._send: Any = None
-        self._throw: BaseException | None = None
-        self.answer: dict[str, Any] | None = None
-        self.problem: Problem | None = None
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it was answered."""
-        return self.answer is not None or self.problem is not None
-
-    def go_on(self, steps: int = 1_000) -> Asking:
-        """Do the next steps, as far as there are any."""
-        for _ in range(steps):
-            if self.is_over:
-                break
-            self._step()
-        return self
-
-    def _step(self) -> None:
-        try:
-            command = self._use_case.throw(self._throw) if self._throw else self._use_case.send(self._send)
-        except StopIteration as end:
-            self.answer = json.loads(end.value.document)
-            return
-        except Problem as problem:
-            self.problem = problem
-            return
-        self._send = self._throw = None
-        try:
-            self._send = self._bench.executor.perform(command)
-        except Exception as error:  # noqa: BLE001 - it is the use case's to handle
-            self._throw = error
+def asking(bench: Bench, task: TaskRef) -> Stepping[StartAnswer]:
+    """Return the request of a try, as one instance of the bridge handles it."""
+    previous = Continuation(PreviousTry.REATTACH, NewTry.RETRY) if task is RETRY else None
+    return Stepping(bench, service.start_run(a_trigger(task, previous=previous), bench.app.rules))
 
 
-def settled(bench: Bench, asking: Asking, task: TaskRef) -> Asking:
+def run_of(asked: Stepping[StartAnswer]) -> str:
+    """Return the run with which a request was answered."""
+    assert asked.result is not None
+    return str(json.loads(asked.result.document)["run"]["run_id"])
+
+
+def settled(bench: Bench, asked: Stepping[StartAnswer], task: TaskRef) -> Stepping[StartAnswer]:
     """Ask again as long as that is what the bridge says."""
-    while isinstance(asking.problem, RequestInFlight):
-        bench.clock.advance(asking.problem.retry_after or SECOND)
-        asking = Asking(bench, task).go_on()
-    return asking
+    while isinstance(asked.problem, RequestInFlight):
+        bench.clock.advance(asked.problem.retry_after or SECOND)
+        asked = asking(bench, task).go_on()
+    return asked
 
 
 @pytest.fixture
@@ -84,35 +62,66 @@ def bench() -> Bench:
 def test_one_run(bench: Bench, first: TaskRef, steps: int) -> None:
     """S14: wherever one try's request is overtaken by the other's, one run is started, and the second try has it."""
     second = RETRY if first is TASK else TASK
-    slow = Asking(bench, first).go_on(steps)
-    quick = Asking(bench, second).go_on()
+    slow = asking(bench, first).go_on(steps)
+    quick = asking(bench, second).go_on()
     slow.go_on()
     tries = {first: slow, second: quick}
     retry = settled(bench, tries[RETRY], RETRY)
-    assert retry.answer is not None
-    assert ("run-1", 1) == (retry.answer["run"]["run_id"], len(bench.adf.creates))
+    assert ("run-1", 1) == (run_of(retry), len(bench.adf.creates))
 
 
 def test_a_try_that_is_over(bench: Bench) -> None:
     """S14: the request of a try that is over starts nothing when the next one has a run; it is told so."""
-    Asking(bench, RETRY).go_on()
-    late = Asking(bench, TASK).go_on()
+    asking(bench, RETRY).go_on()
+    late = asking(bench, TASK).go_on()
     assert (TryOver, 1) == (type(late.problem), len(bench.adf.creates))
     assert bench.store.inner.request(TASK.token) is None
 
 
 def test_airflow_cannot_be_asked(bench: Bench) -> None:
     """S14: whether a try is over that was overtaken is not guessed."""
-    Asking(bench, RETRY).go_on()
+    asking(bench, RETRY).go_on()
     bench.airflow.down["prod"] = Refusal(RefusalKind.UNAVAILABLE, "Airflow answered 502")
-    late = Asking(bench, TASK).go_on()
+    late = asking(bench, TASK).go_on()
     assert (AirflowUnavailable, 1) == (type(late.problem), len(bench.adf.creates))
 
 
 def test_a_dag_run_made_anew(bench: Bench) -> None:
     """S47: the first try of a DAG run made anew under the same names starts its run, though an older one had more."""
-    Asking(bench, RETRY).go_on()
+    asking(bench, RETRY).go_on()
     bench.airflow.run(TASK)
-    anew = Asking(bench, TASK).go_on()
-    assert anew.answer is not None
-    assert "run-2" == anew.answer["run"]["run_id"]
+    assert "run-2" == run_of(asking(bench, TASK).go_on())
+
+
+@pytest.mark.parametrize("retry_steps", range(24))
+@pytest.mark.parametrize("cancel_steps", range(16))
+def test_a_cancel_at_the_same_time(bench: Bench, cancel_steps: int, retry_steps: int) -> None:
+    """S14: a run that the next try asks for while it is being cancelled is never given to it, and cancelled then.
+
+    Wherever they overtake each other: either the try has the run and it goes on, or it has its own.
+    """
+    bench.airflow.run(TASK)
+    bench.start(wait=a_request(on_abandon=OnAbandon.CANCEL))
+    bench.airflow.run(RETRY)
+    waiting = bench.wait()
+    bench.store.inner.put(None, (replace(waiting, state=WaitState.STALE, cancels=True, due_at=bench.clock.now()),))
+    cancel = Stepping(bench, service.cancel_abandoned(TASK.token, bench.app.rules)).go_on(cancel_steps)
+    retry = asking(bench, RETRY).go_on(retry_steps)
+    cancel.go_on()
+    retry = settled(bench, retry.go_on(), RETRY)
+    goes_on = bench.adf.runs[RunKey(FACTORY, run_of(retry))].status is RunStatus.IN_PROGRESS
+    bench.pass_time(MINUTE)
+    kept = bench.adf.runs[RunKey(FACTORY, run_of(retry))].status is RunStatus.IN_PROGRESS
+    assert (True, True) == (goes_on, kept)
+
+
+def test_a_cancel_that_a_caller_asked_for(bench: Bench) -> None:
+    """S14: a run whose cancel ADF has accepted, and does not show yet, is given to no next try."""
+    bench.airflow.run(TASK)
+    bench.start()
+    key = RunKey(FACTORY, "run-1")
+    before = bench.adf.runs[key]
+    bench.app.run(service.cancel_run(key, bench.app.rules, recursive=True))
+    bench.adf.runs[key] = before
+    bench.airflow.run(RETRY)
+    assert "run-2" == run_of(settled(bench, asking(bench, RETRY).go_on(), RETRY))

@@ -1,5 +1,6 @@
 """A run whose start was never answered is found again, or it is said that it was not; it is never started twice."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -8,12 +9,13 @@ import pytest
 
 from bridge import service
 from bridge.errors import AdfUnavailable, RequestInFlight, UnknownOutcome
-from bridge.model import Run, RunKey, TaskRef, Wrapped
+from bridge.model import Run, RunKey, StartState, TaskRef, Wrapped
 from bridge.ports import PipelineDeclaration, Refusal, RefusalKind
 from tests.fakes.adf import Lost
 from tests.fakes.bench import Bench, Crash
 from tests.fakes.clock import START
 from tests.fakes.samples import FACTORY, KEY, MINUTE, SECOND, TASK, a_task, a_trigger
+from tests.fakes.stepping import Stepping
 
 NO_ANSWER = Refusal(RefusalKind.UNAVAILABLE, "ADF answered 504")
 FIRST = RunKey(FACTORY, "run-1")
@@ -379,3 +381,21 @@ def test_dying_between_claim_and_write(bench: Bench) -> None:
         again.start()
     again.restart()
     assert ("run-1", 1) == (settled(again), len(again.adf.creates))
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_a_search_that_was_quicker(other: bool) -> None:
+    """A request is answered with the run that a search has found; the one that it has started beside it is named."""
+    bench = Bench()
+    start = Stepping(bench, service.start_run(a_trigger(), bench.app.rules))
+    while not bench.adf.creates:
+        start.go_on(1)
+    record = bench.store.inner.request(TASK.token)
+    assert record is not None
+    found = "a-persons" if other else "run-1"
+    bench.adf.begin(RunKey(FACTORY, "a-persons"))
+    bench.store.inner.save_request(replace(record, state=StartState.STARTED, run_id=found))
+    answer = start.go_on().result
+    assert answer is not None
+    document = json.loads(answer.document)
+    assert (found, other) == (document["run"]["run_id"], "run-1" in (document["start"]["why"] or ""))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from dataclasses import replace
 from datetime import timedelta
 
@@ -42,6 +44,27 @@ def states(bench: Bench, runs: int) -> set[WaitState]:
 def reads(bench: Bench) -> int:
     """Return how many single runs were read."""
     return sum(bench.adf.reads.values())
+
+
+def test_what_goes_on_costs_nothing() -> None:
+    """Runs that have begun and go on are no news: they fill no page."""
+    bench = Bench()
+    waiting(bench, 250)
+    bench.adf.queries.clear()
+    bench.clock.advance(MINUTE)
+    bench.tick()
+    assert 1 == len(bench.adf.queries)
+
+
+def test_more_than_a_sweep_looks_for(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """An operator is told when more tasks wait than a sweep looks for: lost events cost the others an hour."""
+    monkeypatch.setattr(policy, "OPEN_WAITS", 2)
+    bench = Bench()
+    waiting(bench, 2)
+    with caplog.at_level(logging.WARNING, logger="bridge"):
+        bench.tick()
+    (line,) = [json.loads(one.message) for one in caplog.records if "open-waits-capped" in one.message]
+    assert (FACTORY.arm_id, 2) == (line["factory"], line["looked_for"])
 
 
 def test_lost_events() -> None:
