@@ -111,8 +111,9 @@ def postpone(
     """
     trouble = max(rules.sweep, refusal.retry_after or timedelta(0))
     pause = policy.UNREAD_AT_MOST if refusal.kind in ABOUT_ONE_THING else trouble
+    said = "ADF could not be asked" if due is None else "ADF denies what an event said"
     return tuple(
-        _checked(wait, now, f"ADF could not be asked: {refusal.detail}", pause, _due_anyway(wait, due))
+        _checked(wait, now, f"{said}: {refusal.detail}", pause, _due_anyway(wait, due))
         for wait in waits
         if wait.state is WaitState.OPEN
     )

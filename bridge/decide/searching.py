@@ -36,14 +36,17 @@ def to_search(record: StartRequest, now: datetime) -> StartRequest | None:
     if record.state is not StartState.STARTING:
         return known
     if now >= record.lease_until:
-        return searching(known)
+        # By this instance's clock, which may be ahead: what is under way gets the time that it takes.
+        return searching(known, at_least_until=now + policy.START_LEASE)
     early = correlation is None or now < record.received_at + policy.SEARCH_AFTER
     return None if early else known
 
 
-def searching(record: StartRequest) -> StartRequest:
+def searching(record: StartRequest, *, at_least_until: datetime | None = None) -> StartRequest:
     """Return the record of a request whose createRun was sent, and not answered for sure."""
     until = record.lease_until + policy.SEARCH_FOR
+    if at_least_until is not None:
+        until = max(until, at_least_until)
     return replace(record, state=StartState.SEARCHING, run_id=None, search_until=until)
 
 

@@ -46,6 +46,9 @@ def finish(idempotency_key: str, rules: Rules) -> UseCase[Finished | None]:
         return (yield from _put_off(idempotency_key))
     except StoreConflict:
         return None
+    except Exception:
+        yield from _put_off(idempotency_key)  # what nobody has thought of hides no other request either
+        raise
 
 
 def _go_on(record: StartRequest, rules: Rules) -> UseCase[Finished]:

@@ -36,6 +36,10 @@ class VirtualClock:
         """Let this much time pass."""
         self.sleep_until(self._now + duration)
 
+    def show(self, now: datetime) -> None:
+        """Show another time, as the clock of another instance does; nothing happens by that."""
+        self._now = now
+
     def after(self, duration: timedelta, action: Callable[[], None]) -> None:
         """Plan something."""
         self._plans.append((self._now + duration, action))

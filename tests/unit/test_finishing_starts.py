@@ -40,6 +40,7 @@ from tests.fakes.samples import (
     a_view,
     a_wait,
 )
+from tests.fakes.stepping import Stepping
 
 FIRST = RunKey(FACTORY, "run-1")
 RETRY = a_task(try_number=2, nonce="nonce-2", task_instance_id="ti-2")
@@ -95,6 +96,22 @@ def test_a_task_that_fails_for_good(bench: Bench, at: int) -> None:
         bench.wait().state,
         len(bench.adf.creates),
     )
+
+
+def test_another_instance_is_ahead(bench: Bench) -> None:
+    """S31: an instance whose clock is an hour ahead does not give up a start that is under way."""
+    wait = a_request(on_abandon=OnAbandon.CANCEL)
+    start = Stepping(bench, service.start_run(a_trigger(wait=wait), bench.app.rules))
+    while bench.store.inner.request(TASK.token) is None:
+        start.go_on(1)
+    now = bench.clock.now()
+    bench.clock.show(now + HOUR)
+    bench.another().tick()
+    bench.clock.show(now)
+    while not bench.adf.creates:
+        start.go_on(1)
+    bench.pass_time(2 * HOUR)  # its process has died
+    assert (StartState.STARTED, WaitState.OPEN) == (a_record(bench).state, bench.wait().state)
 
 
 def test_nothing_was_started(bench: Bench) -> None:
@@ -353,9 +370,16 @@ def test_adf_never_says(bench: Bench) -> None:
     assert asked == bench.adf.run_searches
 
 
-def test_one_that_fails_hides_no_other(bench: Bench) -> None:
+@pytest.mark.parametrize("trouble", ["ADF's", "an error of ours"])
+def test_one_that_fails_hides_no_other(bench: Bench, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """S42: a request that cannot be finished now keeps none of those behind it from being finished."""
-    bench.adf.search_script += [THROTTLED] * 1_000
+
+    def search(*_: object, **__: object) -> Refusal:
+        if trouble == "ADF's":
+            return THROTTLED
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(bench.adf, "search_runs", search)
     dies(bench, RUN_CREATED)
     failed = a_record(bench)
     for number in range(60):

@@ -213,6 +213,9 @@ def test_a_slow_create_run_still_answers(bench: Bench) -> None:
 
     def too_late() -> None:
         bench.clock.advance(3 * MINUTE)
+        with pytest.raises(RequestInFlight):
+            bench.start()
+        bench.clock.advance(MINUTE)
         with pytest.raises(UnknownOutcome):
             bench.start()
 

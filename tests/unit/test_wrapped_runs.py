@@ -269,6 +269,7 @@ def test_after_a_forged_claim(bench: Bench) -> None:
     """S35: what an event claimed and ADF denied is forgotten: the next look reads the wrapper's own run."""
     notify(bench, child="forged")
     assert 1 == bench.adf.reads[RunKey(FACTORY, "forged")]
+    assert "ADF denies what an event said" in bench.wait().timeline[-1].detail
     before = bench.adf.reads[WRAPPER]
     bench.pass_time(policy.UNREAD_AT_MOST + 15 * SECOND)
     assert (1, True) == (bench.adf.reads[RunKey(FACTORY, "forged")], bench.adf.reads[WRAPPER] > before)
