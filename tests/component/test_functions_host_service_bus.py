@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -32,6 +33,7 @@ class Stage:
 
     broker: LocalBroker
     app: HostedApp
+    gate: Path
 
     def send(self, *bodies: str, queue: str = "work", **options: Any) -> None:
         """Send messages."""
@@ -53,11 +55,11 @@ class Stage:
 
     def hold(self) -> None:
         """Let functions hang from now on."""
-        self.app.call("PUT", "/api/hold")
+        self.gate.touch()
 
     def let_go(self) -> None:
         """Let functions go on."""
-        self.app.call("DELETE", "/api/hold")
+        self.gate.unlink()
 
     def all(self, word: str) -> list[Any]:
         """What the functions noted under this word, in order."""
@@ -77,7 +79,7 @@ def staged(folder: Path, queue: str = "work") -> Iterator[Stage]:
         }
         process.start()
         try:
-            yield Stage(broker, HostedApp(process))
+            yield Stage(broker, HostedApp(process), folder / "hold")
         finally:
             process.kill()  # the SDK takes a second to close; one test asks for a good end
 
@@ -206,6 +208,7 @@ def test_killed_host(hasty: Stage) -> None:
     hasty.send(*bodies, queue="hasty")
     eventually(lambda: len(hasty.all("begun")) == AT_ONCE)
     hasty.app.process.kill()
+    hasty.let_go()
     hasty.app.process.start()
     hasty.drained("hasty")
     again = {one["begun"] for one in hasty.app.seen() if one.get("delivery") == 2}
@@ -213,13 +216,19 @@ def test_killed_host(hasty: Stage) -> None:
 
 
 def test_stopped_host(hasty: Stage) -> None:
-    """A host that is told to stop settles what it has in hand: after the next start no message comes twice."""
-    bodies = [str(number) for number in range(30)]
+    """A host that is told to stop settles what it has in hand, and takes no more: no message comes twice."""
+    process = hasty.app.process
+    hasty.hold()
+    bodies = [str(number) for number in range(6)]
     hasty.send(*bodies, queue="hasty")
-    eventually(lambda: hasty.all("done"))
-    assert 0 == hasty.app.process.stop()
-    assert hasty.queue("hasty")["locked"] == 0 < hasty.queue("hasty")["messages"]
-    hasty.app.process.start()
+    eventually(lambda: len(hasty.all("begun")) == AT_ONCE)
+    with ThreadPoolExecutor() as pool:
+        stopping = pool.submit(process.stop)
+        eventually(lambda: "Stopping" in process.log_tail())
+        hasty.let_go()
+        assert 0 == stopping.result()
+    assert (0, AT_ONCE) == (hasty.queue("hasty")["locked"], hasty.queue("hasty")["messages"])
+    process.start()
     hasty.drained("hasty")
     assert sorted(bodies) == sorted(hasty.all("done"))
 
