@@ -91,9 +91,7 @@ def _reader(function: Function) -> _Reader:
     if trigger.get("isSessionsEnabled"):
         raise BindingError(f"the function {name} listens to sessions; this host serves queues without")
     if str(trigger.get("cardinality") or "one").lower() != "one":
-        raise BindingError(
-            f"the function {name} takes messages in batches; this host hands them over one by one"
-        )
+        raise BindingError(f"the function {name} takes messages in batches; this host hands them over one by one")
     if trigger.get("autoCompleteMessages") is False:
         raise BindingError(f"the function {name} settles its messages itself; this host does it for the function")
     queue = str(trigger.get("queueName") or "")
