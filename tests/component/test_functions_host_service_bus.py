@@ -73,7 +73,7 @@ def staged(folder: Path, queue: str = "work") -> Iterator[Stage]:
         process = describe_host(folder / "host.log", app="service_bus")
         process.env |= {
             "QUEUE": queue,
-            "BUS": broker.connection_string,
+            "BRIDGE_SERVICEBUS": broker.connection_string,
             "Named__fullyQualifiedNamespace": broker.ready["endpoint"].removeprefix("sb://"),
             "SEEN": str(folder / "seen"),
         }
@@ -237,7 +237,9 @@ def test_connection_that_is_not_configured(tmp_path: Path) -> None:
     """S41: a function whose connection has no settings is named, with the settings that it needs."""
     process = describe_host(tmp_path / "host.log", app="service_bus")
     process.env |= {"QUEUE": "work", "SEEN": str(tmp_path / "seen")}
-    with pytest.raises(ProcessFailedError, match="an app setting BUS nor BUS__fullyQualifiedNamespace"):
+    with pytest.raises(
+        ProcessFailedError, match="an app setting BRIDGE_SERVICEBUS nor BRIDGE_SERVICEBUS__fullyQualifiedNamespace"
+    ):
         process.start()
 
 

@@ -23,7 +23,7 @@ def list_seen(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse(json.dumps([json.loads(line) for line in lines]), mimetype="application/json")
 
 
-@app.service_bus_queue_trigger("message", "BUS", "%QUEUE%", data_type="binary")
+@app.service_bus_queue_trigger("message", "BRIDGE_SERVICEBUS", "%QUEUE%", data_type="binary")
 def take(message: func.ServiceBusMessage) -> None:
     """Take a message; one that says so fails."""
     body = message.get_body().decode("utf-8", "replace")
