@@ -137,7 +137,7 @@ def test_a_success_completes(calm: Stage) -> None:
 
 
 def test_a_failure_abandons(calm: Stage) -> None:
-    """S26: a message whose function fails comes again, at once, until Service Bus makes a dead letter of it."""
+    """A message whose function fails comes again, at once, until Service Bus makes a dead letter of it."""
     calm.send("fail", message_id="bad")
     calm.drained()
     (letter,) = calm.broker.control("GET", "messages?queue=work/$DeadLetterQueue")["messages"]
@@ -179,7 +179,7 @@ def test_run_by_hand(calm: Stage) -> None:
 
 
 def test_locks_are_renewed(hasty: Stage) -> None:
-    """S26: a function may take longer than its message's lock lasts; the message does not come a second time."""
+    """A function may take longer than its message's lock lasts; the message does not come a second time."""
     hasty.hold()
     hasty.send("long", queue="hasty")
     eventually(lambda: hasty.broker.control("GET", "counts")["operations"].get("renew-lock", 0) >= 2)
@@ -189,7 +189,7 @@ def test_locks_are_renewed(hasty: Stage) -> None:
 
 
 def test_killed_broker(hasty: Stage) -> None:
-    """S25: the host finds a broker again that was killed; what it had not settled comes again, nothing is lost."""
+    """The host finds a broker again that was killed; what it had not settled comes again, nothing is lost."""
     hasty.hold()
     bodies = [str(number) for number in range(6)]
     hasty.send(*bodies, queue="hasty")
@@ -202,7 +202,7 @@ def test_killed_broker(hasty: Stage) -> None:
 
 
 def test_killed_host(hasty: Stage) -> None:
-    """S24: what a killed host had in hand comes again when its locks have ended, and counts one delivery more."""
+    """What a killed host had in hand comes again when its locks have ended, and counts one delivery more."""
     hasty.hold()
     bodies = [str(number) for number in range(6)]
     hasty.send(*bodies, queue="hasty")

@@ -137,7 +137,7 @@ def test_command_line(pipelines: Path, tmp_path: Path, number: signal.Signals) -
 
 
 def test_with_a_service_bus(pipelines: Path, tmp_path: Path) -> None:
-    """S25: with a Service Bus, run events come by its queue, and none is lost while app and broker are away."""
+    """With a Service Bus, run events come by its queue, and none is lost while app and broker are away."""
     with LocalAzure(
         pipelines=pipelines,
         state=tmp_path,

@@ -109,7 +109,7 @@ def test_an_event_is_a_message(stage: Stage) -> None:
 
 
 def test_a_queue_that_is_away(stage: Stage) -> None:
-    """S25: an event that cannot be written is tried again until the broker is back, and then it is there once."""
+    """An event that cannot be written is tried again until the broker is back, and then it is there once."""
     stage.publish("first")
     stage.delivered("first")
     stage.broker.kill()
@@ -130,7 +130,7 @@ def test_a_link_that_was_cut(stage: Stage) -> None:
 
 
 def test_a_queue_that_is_not_there(stage: Stage) -> None:
-    """S25: an event that no queue takes is a dead letter after as many attempts as its subscription has."""
+    """An event that no queue takes is a dead letter after as many attempts as its subscription has."""
     stage.subscribe("nowhere", name="to-nowhere", max_delivery_attempts=2)
     stage.publish("lost")
     folder = stage.state / "deadletter" / "runs" / "to-nowhere"
