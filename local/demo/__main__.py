@@ -115,7 +115,7 @@ def _show_failure(screen: Screen, airflow: Airflow, dag_runs: dict[str, str]) ->
         log = airflow.task_log(task.dag_id, dag_runs[task.dag_id], task.task_id, task.tries, task.map_index)
         raised = log.rpartition("AdfBridgeRunFailed: ")[2].splitlines()
         screen.say(f"  What the log of {task.label} says:")
-        for line in itertools.takewhile(lambda line: not line.startswith("INFO "), raised):
+        for line in itertools.takewhile(lambda line: not line.startswith(("INFO ", "[")), raised):
             screen.say(textwrap.fill(line, 110, initial_indent="    ", subsequent_indent="    "))
         screen.say()
 
