@@ -43,9 +43,12 @@ venv = { $(1)/bin/python -c '' 2>/dev/null || $(UV) venv --clear --python $(BOOT
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# The Airflow of the demo: make demo MODE=queue AIRFLOW=2.11
+DEMO_VENV = $(if $(filter 2.%,$(AIRFLOW)),$(or $(VENV_AIRFLOW_2),.venv-airflow-2.11),$(VENV_AIRFLOW))
+
 .PHONY: demo
-demo: $(VENV)/.ready $(VENV_AIRFLOW)/.ready ## Watch a real Airflow wait for Data Factory runs on this machine (KEEP=1 leaves it running)
-	@$(RUN) -m local.demo $(ARGS)
+demo: $(VENV)/.ready $(DEMO_VENV)/.ready ## Watch a real Airflow wait for Data Factory runs on this machine (KEEP=1 leaves it running; MODE=queue: by Service Bus)
+	@$(RUN) -m local.demo --airflow $(AIRFLOW) $(if $(MODE),--mode $(MODE)) $(ARGS)
 
 .PHONY: up
 up: $(VENV)/.ready ## Run the bridge and its stand-ins for Azure: make up ARGS="--pipelines DIR --state DIR --airflow NAME=URL"
