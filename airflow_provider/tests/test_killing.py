@@ -22,9 +22,11 @@ AIRFLOW_S_PATIENCE = timedelta(seconds=5)
 
 
 @pytest.fixture
-def task(connect: Callable[..., AdfBridgeHook], ti: TaskInstance) -> Iterator[Task]:
+def task(connect: Callable[..., AdfBridgeHook], ti: TaskInstance, mode: str) -> Iterator[Task]:
     """A task without retries whose on_kill is the handler of SIGTERM, as Airflow has it."""
-    task = Task(AdfBridgeRunPipelineOperator, connect(), ti, {"pipeline_name": "ingest", "on_abandon": "cancel"})
+    task = Task(
+        AdfBridgeRunPipelineOperator, connect(), ti, {"pipeline_name": "ingest", "on_abandon": "cancel", "mode": mode}
+    )
     before = signal.signal(signal.SIGTERM, lambda *_: task.operator.on_kill())
     yield task
     signal.signal(signal.SIGTERM, before)

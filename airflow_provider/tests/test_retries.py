@@ -16,10 +16,12 @@ RETRIES = 2
 
 
 @pytest.fixture
-def task(connect: Callable[..., AdfBridgeHook], ti: TaskInstance) -> Task:
+def task(connect: Callable[..., AdfBridgeHook], ti: TaskInstance, mode: str) -> Task:
     """A task with two retries, before its first try."""
     ti.max_tries = RETRIES
-    return Task(AdfBridgeRunPipelineOperator, connect(), ti, {"pipeline_name": "ingest", "retries": RETRIES})
+    return Task(
+        AdfBridgeRunPipelineOperator, connect(), ti, {"pipeline_name": "ingest", "retries": RETRIES, "mode": mode}
+    )
 
 
 def again(task: Task, after: str) -> None:
