@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowTaskTimeout
 from bridge_stand_in import BridgeStandIn
 from conftest import Supervisor, TaskInstance
 from worker import Task
@@ -16,6 +15,11 @@ from airflow_adf_bridge.errors import AdfBridgeRunCancelled
 from airflow_adf_bridge.hooks import AdfBridgeHook
 from airflow_adf_bridge.killing import LIMIT, cancel_in_time
 from airflow_adf_bridge.operators import AdfBridgeRunPipelineOperator
+
+try:
+    from airflow.sdk.exceptions import AirflowTaskTimeout
+except ImportError:  # Airflow 2
+    from airflow.exceptions import AirflowTaskTimeout
 
 AIRFLOW_S_PATIENCE = timedelta(seconds=5)
 """Between its SIGTERM and its SIGKILL."""
