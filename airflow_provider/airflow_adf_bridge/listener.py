@@ -74,6 +74,7 @@ class Listener:
         self._attach = attach
         self._waits = Registry()
         self._attached = asyncio.Event()
+        self._fatal: AdfBridgeConfigurationError | None = None
         self._trouble = ""
         self._said: dict[str, float] = {}
         self._unused: asyncio.TimerHandle | None = None
@@ -85,6 +86,8 @@ class Listener:
         Raises AdfBridgeRefusedError when the bridge would not wait, AdfBridgeConfigurationError when nothing can be
         listened to, and AdfBridgeListenerError when nothing was heard until some time after the deadline.
         """
+        if self._fatal is not None:
+            raise self._fatal
         future = self._waits.join(token, body)
         if self._unused is not None:
             self._unused.cancel()
@@ -149,9 +152,10 @@ class Listener:
         finally:
             await session.close()
 
-    def _give_up(self, error: BaseException) -> None:
+    def _give_up(self, error: AdfBridgeConfigurationError) -> None:
         """End for everybody. The next task to wait makes another listener, which reads the connection anew."""
         log.error("Nothing can be listened to: %s", error)
+        self._fatal = error
         self.closed = True
         self._waits.fail_all(error)
         asyncio.get_running_loop().call_soon(self.close)

@@ -100,12 +100,13 @@ class Registry:
             wait.due, wait.attempts = NEVER, 0
 
     def again(self, tokens: Iterable[str], wanted: float | None = None) -> None:
-        """Try these again later: `wanted` seconds, or after a pause that grows."""
-        now = asyncio.get_running_loop().time()
-        for token in tokens:
-            if wait := self._waits.get(token):
-                wait.attempts += 1
-                wait.due = now + pause(wait.attempts, wanted)
+        """Try these again later, all at one time: after `wanted` seconds, or a pause that grows."""
+        waits = [wait for token in tokens if (wait := self._waits.get(token))]
+        for wait in waits:
+            wait.attempts += 1
+        due = asyncio.get_running_loop().time() + pause(max((wait.attempts for wait in waits), default=1), wanted)
+        for wait in waits:
+            wait.due = due
 
 
 def pause(attempt: int, wanted: float | None = None) -> float:

@@ -1,6 +1,7 @@
 """The same load in mode queue: Airflow 2.10 or later, with a Service Bus queue between the bridge and the triggerer.
 
-`mode` need not be named here: before Airflow 3.3 it is the only one, and the connection's extra can choose it for all tasks.
+`mode` need not be named here: before Airflow 3.3 it is the only one, and the extra of the connection can choose it for all
+tasks.
 """
 
 from datetime import timedelta
@@ -9,7 +10,7 @@ from airflow import DAG
 
 from airflow_adf_bridge.operators import AdfBridgeRunPipelineOperator
 
-with DAG("queue_mode", schedule=None, tags=["adf"], doc_md=__doc__):
+with DAG("queue_mode", schedule=None, tags=["adf"], doc_md=__doc__):  # noqa: AIR311 (Airflow 2 has no airflow.sdk)
     AdfBridgeRunPipelineOperator(
         task_id="ingest_sales",
         pipeline_name="ingest_sales",
