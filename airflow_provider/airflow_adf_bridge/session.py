@@ -85,13 +85,12 @@ async def open_session(queue: CompletionsQueue, session_id: str) -> CompletionsS
             "Mode queue needs the package azure-servicebus in the triggerer, where it is not installed: "
             'pip install "airflow-provider-adf-bridge[queue]"'
         ) from None
-    credential = None
+    credential = None if queue.connection_string else _default_credential()
     options = {"retry_total": 0}  # who listens tries again by itself
     try:
-        if queue.connection_string:
+        if credential is None:
             client = servicebus.ServiceBusClient.from_connection_string(queue.connection_string, **options)
         else:
-            credential = _default_credential()
             client = servicebus.ServiceBusClient(queue.namespace, credential, **options)
     except ValueError:  # its message might repeat the key
         raise AdfBridgeConfigurationError(

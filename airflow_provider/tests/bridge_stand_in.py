@@ -146,14 +146,14 @@ class BridgeStandIn:
             return self.refusals.popleft()
         if call.path == "/api/health":
             return self.health_status, self.health, {}
+        if call.path == "/api/waits/batch":
+            return 200, {"waits": [self._listened_to(one) for one in call.body["waits"]]}, {}
         if call.path.startswith("/api/waits/"):
             return 200, {"wait": {}, "completed": self.completed.get(call.path.rpartition("/")[2])}, {}
         if call.path == "/api/waits":
             token = token_of(call.body)
             self.waits.setdefault(token, call.body)
             return self._registered(200, token, self.awaited(token))
-        if call.path == "/api/waits/batch":
-            return 200, {"waits": [self._listened_to(one) for one in call.body["waits"]]}, {}
         if call.path.endswith("/cancel"):
             run_id = call.path.split("/")[-2]
             self.cancelled.append(run_id)
