@@ -30,7 +30,7 @@ class AdfBridgeTrigger(BaseTrigger):
 
     def __init__(self, adf_bridge_conn_id: str, token: str, wait: Mapping[str, Any], *, cancel: bool = False) -> None:
         """Keep what is needed to register the wait, in whatever process this trigger will run."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.adf_bridge_conn_id = adf_bridge_conn_id
         self.token = token
         self.wait = dict(wait)
@@ -59,7 +59,7 @@ class AdfBridgeTrigger(BaseTrigger):
         except AdfBridgeError as error:
             event = {"error": str(error), "error_type": type(error).__name__}
         await asyncio.sleep(max(start + HOLD - clock(), 0.0))
-        yield TriggerEvent(dict(event))
+        yield TriggerEvent(dict(event))  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
         """Cancel the run, unless others wait for it; Airflow calls this when a person clears or marks the task.

@@ -31,7 +31,9 @@ DagSerialization = getattr(serialized_objects, "DagSerialization", serialized_ob
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "dags"
 PARSED = [
-    path for path in sorted(EXAMPLES.glob("*.py")) if CAN_PARK or "airflow.sdk" not in path.read_text(encoding="utf-8")
+    path
+    for path in sorted(EXAMPLES.glob("*.py"))
+    if CAN_PARK or "from airflow.sdk" not in path.read_text(encoding="utf-8")
 ]
 """The examples that are meant for this Airflow: before 3.3, those that wait in mode queue."""
 

@@ -1,7 +1,6 @@
 """The same load in mode queue: Airflow 2.10 or later, with a Service Bus queue between the bridge and the triggerer.
 
-`mode` need not be named here: before Airflow 3.3 it is the only one, and the extra of the connection can choose it for all
-tasks.
+`mode` need not be named here: before Airflow 3.3 there is no other, and the connection's extra can choose it for all.
 """
 
 from datetime import timedelta
