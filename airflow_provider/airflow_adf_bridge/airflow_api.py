@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
+
+from airflow import __version__
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, Context
@@ -45,30 +47,31 @@ except ImportError:
 else:
     CAN_PARK = _TaskAwaitingInput is not None
 
-try:
-    import airflow.sdk  # noqa: F401
-except ImportError:
-    DUE = "{{ (dag_run.data_interval_end if dag_run.run_type in ('scheduled', 'backfill') else dag_run.logical_date).isoformat() }}"  # noqa: E501
+_VERSION = tuple(int(part) for part in __version__.split(".")[:2])
+_ANY_THREAD_MAY_ASK = not (3, 0) <= _VERSION < (3, 2)
+
+if _VERSION < (3, 0):
+    DUE = (
+        "{{ (dag_run.data_interval_end if dag_run.run_type in ('scheduled', 'backfill') else dag_run.logical_date)"
+        ".isoformat() }}"
+    )
     """When the DAG run was due: a scheduled one at the end of its data interval, a manual one when it was triggered."""
-    _IS_AIRFLOW_2 = True
 else:
     DUE = "{{ dag_run.run_after.isoformat() }}"
-    _IS_AIRFLOW_2 = False
 
 
-async def connection_in_triggerer(conn_id: str, in_a_thread: Callable[[Callable[[], Any]], Any]) -> Any:  # noqa: ANN401
-    """Read a connection where a triggerer's event loop runs, in the way that its Airflow bears.
+async def ask_airflow(question: Callable[[], Any], in_a_thread: Callable[[Callable[[], Any]], Awaitable[Any]]) -> Any:  # noqa: ANN401
+    """Ask Airflow for a connection, or to mask a secret, where a triggerer's event loop runs; off that loop.
 
-    Airflow 2 reads it from the database, or asks a secrets backend: in a thread of ours. Airflow 3 asks over a channel
-    that belongs to the event loop.
+    Airflow 2 asks its database or a secrets backend, and Airflow 3.2 and later a channel that any thread may use.
+    Before, that channel answered only threads of asgiref's: there is one for the whole triggerer, so only this is asked
+    there.
     """
-    if ask := getattr(BaseHook, "aget_connection", None):
-        return await ask(conn_id)
-    if _IS_AIRFLOW_2:
-        return await in_a_thread(lambda: BaseHook.get_connection(conn_id))
-    from asgiref.sync import sync_to_async  # noqa: PLC0415 (3.0 answers only a thread that asgiref has made)
+    if _ANY_THREAD_MAY_ASK:
+        return await in_a_thread(question)
+    from asgiref.sync import sync_to_async  # noqa: PLC0415 (which those have)
 
-    return await sync_to_async(BaseHook.get_connection)(conn_id)
+    return await sync_to_async(question)()
 
 
 __all__ = [
@@ -84,6 +87,6 @@ __all__ = [
     "TaskDeferred",
     "TriggerEvent",
     "XCom",
-    "connection_in_triggerer",
+    "ask_airflow",
     "mask_secret",
 ]

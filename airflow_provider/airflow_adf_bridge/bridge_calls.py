@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from airflow_adf_bridge.airflow_api import connection_in_triggerer
+from airflow_adf_bridge.airflow_api import ask_airflow
 from airflow_adf_bridge.completions_queue import CompletionsQueue
 from airflow_adf_bridge.hooks import AdfBridgeHook
 
@@ -35,7 +36,10 @@ class BridgeCalls:
     async def queue(self) -> CompletionsQueue:
         """Return where completions come through. Raises AdfBridgeConfigurationError."""
         hook = await self._connected()
-        return await self._run(lambda: hook.completions_queue)
+        queue: CompletionsQueue = await ask_airflow(
+            lambda: hook.completions_queue, self._run
+        )  # which masks its secrets
+        return queue
 
     async def register(self, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Register waits; one attempt. Raises AdfBridgeRefusedError or AdfBridgeUnreachableError."""
@@ -63,10 +67,22 @@ class BridgeCalls:
 
     async def _connected(self) -> AdfBridgeHook:
         if self._hook is None:
-            hook = AdfBridgeHook(self._conn_id)
-            hook.__dict__["connection"] = await connection_in_triggerer(self._conn_id, self._run)
-            self._hook = hook
+            self._hook = await ask_airflow(lambda: _hook_of(self._conn_id), self._run)
         return self._hook
 
     async def _run(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+
+def _hook_of(conn_id: str) -> AdfBridgeHook:
+    """Return a hook whose connection is plain data: nothing of it asks Airflow again, from a thread that may not."""
+    hook = AdfBridgeHook(conn_id)
+    connection = hook.get_connection(conn_id)
+    hook.__dict__["connection"] = SimpleNamespace(
+        host=connection.host,
+        schema=connection.schema,
+        port=connection.port,
+        password=connection.password,
+        extra_dejson=dict(connection.extra_dejson),
+    )
+    return hook
