@@ -12,9 +12,10 @@ from airflow_adf_bridge.bridge_calls import BridgeCalls
 from airflow_adf_bridge.errors import AdfBridgeError
 from airflow_adf_bridge.listener import listener_of
 
-HOLD = 5.0
-"""Seconds after its start before which a trigger fires nothing: Airflow fails a try that is resumed before its worker
-has reported that it was deferred."""
+HOLD = 8.0
+"""Seconds after its start before which a trigger fires nothing: Airflow fails a try that is resumed before its executor
+has reported that the worker has left it, which comes up to 6.2 s after that. The bridge holds back as long in mode
+resume."""
 KILL_PATIENCE = timedelta(seconds=15)
 """How long a cancel is repeated. Airflow gives on_kill 30 s."""
 

@@ -38,8 +38,8 @@ def scene_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[Bridge], Scene]:
     return make
 
 
-def test_an_early_completion_is_held_for_five_seconds(scene_for: Callable[[Bridge], Scene]) -> None:
-    """S15: a task whose run ended before its trigger began is resumed five seconds after that, and not before."""
+def test_an_early_completion_is_held_for_a_while(scene_for: Callable[[Bridge], Scene]) -> None:
+    """S15: a task whose run ended before its trigger began is resumed when its executor must know that it left its worker."""
 
     async def story() -> Any:
         scene_for(Bridge(ended={"a": completion("a")}))
