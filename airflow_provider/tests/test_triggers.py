@@ -39,7 +39,7 @@ def scene_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[Bridge], Scene]:
 
 
 def test_an_early_completion_is_held_for_a_while(scene_for: Callable[[Bridge], Scene]) -> None:
-    """S15: a task whose run ended before its trigger began is resumed when its executor must know that it left its worker."""
+    """S15: a task whose run ended before its trigger began is resumed when its executor must know of its deferral."""
 
     async def story() -> Any:
         scene_for(Bridge(ended={"a": completion("a")}))
