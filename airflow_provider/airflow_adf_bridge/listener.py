@@ -38,6 +38,8 @@ LEASE = 15 * 60.0
 """Seconds after which everything is registered anew; up to a fifth less."""
 ATTACH_PATIENCE = 30.0
 """Seconds that registrations wait for the session. Then they go ahead: the queue keeps what comes for the session."""
+ATTACH_TIMEOUT = 60.0
+"""Seconds after which an attempt to attach the session is given up."""
 LINGER = 60.0
 """Seconds that the session is held after the last task has gone."""
 MARGIN = 5 * 60.0
@@ -99,7 +101,7 @@ class Listener:
             return await self._last_word(token, deadline)
         finally:
             self._waits.leave(token, future)
-            if not self._waits and not self.closed:
+            if not self._waits and not self.closed and self._unused is None:
                 self._unused = asyncio.get_running_loop().call_later(LINGER, self._close_unless_used)
 
     def close(self) -> None:
@@ -120,7 +122,8 @@ class Listener:
         while True:
             attempt += 1
             try:
-                session = await self._attach(await self._calls.queue(), self.reply_to)
+                queue = await self._calls.queue()
+                session = await asyncio.wait_for(self._attach(queue, self.reply_to), ATTACH_TIMEOUT)
             except SessionTakenError:
                 log.info("The session %s is held by a connection that was lost; going on as another.", self.reply_to)
                 self.reply_to = new_reply_to()

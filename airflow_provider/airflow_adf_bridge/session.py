@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 100
 """Messages that are taken, and settled, at one time."""
+CLOSE_TIMEOUT = 10.0
+"""Seconds that a part of a connection which may be dead has for a good end."""
 RENEWED_AT = 0.5
 """The part of a session's lock after which it is renewed."""
 
@@ -63,7 +65,7 @@ class CompletionsSession:
         for part in (self._receiver, self._client, self._credential):
             if part is not None:
                 try:
-                    await part.close()
+                    await asyncio.wait_for(part.close(), CLOSE_TIMEOUT)
                 except Exception as error:  # noqa: BLE001 (it is closed because something is wrong)
                     log.debug("Closing: %s", error)
 

@@ -282,6 +282,49 @@ def test_a_listener_without_tasks_closes_after_a_while() -> None:
     virtual_time.run(story())
 
 
+def test_the_while_begins_when_the_last_one_leaves() -> None:
+    """However many tasks have left at one time before, the minute counts from when the last one left."""
+
+    async def story() -> None:
+        scene = Scene()
+        waiting = scene.wait("a", "b", "c")
+        await asyncio.sleep(5)
+        scene.broker.tell("a", "b", "c")
+        await asyncio.gather(*waiting)
+        await asyncio.sleep(LINGER / 2)
+        (late,) = scene.wait("d")
+        await asyncio.sleep(5)
+        scene.broker.tell("d")
+        await late
+        await asyncio.sleep(LINGER - 5)
+        assert not scene.listener.closed
+
+    virtual_time.run(story())
+
+
+def test_an_attempt_to_attach_that_hangs_is_given_up() -> None:
+    """A queue that neither answers nor refuses is tried again."""
+
+    async def story() -> Any:
+        hanging = 1
+
+        class Hanging(Broker):
+            async def attach(self, queue: Any, session_id: str) -> Any:
+                nonlocal hanging
+                if hanging:
+                    hanging = 0
+                    await asyncio.sleep(10_000)
+                return await super().attach(queue, session_id)
+
+        scene = Scene(broker=Hanging())
+        (waiting,) = scene.wait("a")
+        await asyncio.sleep(120)
+        scene.broker.tell("a")
+        return await waiting
+
+    assert completion("a") == virtual_time.run(story())
+
+
 def test_a_trigger_that_is_cancelled_just_leaves() -> None:
     """S30: a trigger that is cancelled, as at every restart of a triggerer, is forgotten; nothing is asked or ended."""
 
