@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any
 
+import jinja2
 import pytest
 from bridge_stand_in import MONITOR, BridgeStandIn
 from conftest import Supervisor, TaskInstance
 from worker import NOW, Task, answer
 
 from airflow_adf_bridge import waiting
-from airflow_adf_bridge.airflow_api import AirflowSkipException
+from airflow_adf_bridge.airflow_api import DUE, AirflowSkipException
 from airflow_adf_bridge.errors import (
     AdfBridgeConfigurationError,
     AdfBridgeRefusedError,
@@ -23,6 +25,7 @@ from airflow_adf_bridge.hooks import AdfBridgeHook
 from airflow_adf_bridge.sensors import AdfBridgeRunSensor
 from airflow_adf_bridge.token import TaskTry
 
+BEFORE = NOW - timedelta(hours=8)
 BEGAN = "2026-01-01T00:10:00+00:00"
 XCOM = {
     "run_id": "theirs",
@@ -141,6 +144,18 @@ def test_a_refused_wait_fails_the_task(bridge: BridgeStandIn, task: Task) -> Non
     bridge.refuse(404, {"code": "not-found", "detail": "ADF does not know run theirs in this factory."})
     with pytest.raises(AdfBridgeRefusedError, match=r"refused to wait for run theirs: .*does not know run theirs"):
         task.run(run_id="theirs")
+
+
+@pytest.mark.parametrize(
+    ("run_type", "interval_ends", "logical"),
+    [("scheduled", NOW, NOW - timedelta(days=1)), ("backfill", NOW, NOW - timedelta(days=1)), ("manual", BEFORE, NOW)],
+)
+def test_a_dag_run_was_due_at_the_same_time_in_every_airflow(
+    run_type: str, interval_ends: datetime, logical: datetime
+) -> None:
+    """A scheduled DAG run was due at the end of its interval, a manual one when it was triggered."""
+    dag_run = SimpleNamespace(run_type=run_type, run_after=NOW, data_interval_end=interval_ends, logical_date=logical)
+    assert NOW.isoformat() == jinja2.Template(DUE).render(dag_run=dag_run)
 
 
 # ---- waiting, and being answered
