@@ -117,10 +117,10 @@ def parts() -> tuple[Part, ...]:
                 ],
             },
         ),
-        Tests("unit", ROOT / "tests/unit", timedelta(minutes=3), processes=2),
-        Tests("stateful", ROOT / "tests/stateful", timedelta(minutes=5)),
-        Tests("contract", ROOT / "tests/contract", timedelta(minutes=5)),
-        Tests("component", ROOT / "tests/component", timedelta(minutes=10)),
+        Tests("unit", ROOT / "tests/unit", timedelta(minutes=5), processes=2),
+        Tests("stateful", ROOT / "tests/stateful", timedelta(minutes=10)),
+        Tests("contract", ROOT / "tests/contract", timedelta(minutes=10)),
+        Tests("component", ROOT / "tests/component", timedelta(minutes=15)),
         *(
             Tests(
                 name,

@@ -75,8 +75,8 @@ from bridge.decide.matching import (
     since_of,
 )
 from bridge.decide.readings import (
-    NO_DUE,
     OUTCOME_OF,
+    DueBefore,
     apply_reading,
     become_due,
     completion_of,
@@ -145,12 +145,12 @@ from bridge.decide.sweeping import (
 __all__ = [
     "ABOUT_ONE_THING",
     "ENDED",
-    "NO_DUE",
     "OUTCOME_OF",
     "PARKED",
     "TROUBLE_OPENS_AFTER",
     "TRY_OVER",
     "Admission",
+    "DueBefore",
     "Judgement",
     "Registration",
     "Searched",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from types import MappingProxyType
 from typing import Final
 
 from bridge import policy
@@ -30,7 +29,8 @@ OUTCOME_OF: Final = {
     RunStatus.CANCELLED: Outcome.CANCELLED,
 }
 
-NO_DUE: Final[Mapping[str, datetime | None]] = MappingProxyType({})
+# When a wait was due before an event, and when it is due for it, by token.
+DueBefore = Mapping[str, tuple[datetime | None, datetime | None]]
 
 
 def apply_reading(run: Run | None, key: RunKey, reading: RunReading, now: datetime) -> Run:
@@ -101,20 +101,29 @@ def postpone(
     refusal: Refusal,
     now: datetime,
     rules: Rules,
-    due: Mapping[str, datetime | None] = NO_DUE,
+    due: DueBefore | None = None,
 ) -> tuple[Wait, ...]:
     """Return the open waits of a run that ADF could not be asked about.
 
-    Trouble of ADF's own makes the next check no later than a sweep: when it is over, all is told soon. Those that were
-    `due` at a time before an event that ADF denies are so again: a forged event neither hastens nor delays anything.
+    Trouble of ADF's own makes the next check no later than a sweep: when it is over, all is told soon. With `due` ADF
+    denies what an event named: the waits that nobody has touched since are due as they were before it, the others as
+    they are. A forged event neither hastens nor delays anything.
     """
     trouble = max(rules.sweep, refusal.retry_after or timedelta(0))
     pause = policy.UNREAD_AT_MOST if refusal.kind in ABOUT_ONE_THING else trouble
     return tuple(
-        _checked(wait, now, f"ADF could not be asked: {refusal.detail}", pause, due.get(wait.token))
+        _checked(wait, now, f"ADF could not be asked: {refusal.detail}", pause, _due_anyway(wait, due))
         for wait in waits
         if wait.state is WaitState.OPEN
     )
+
+
+def _due_anyway(wait: Wait, due: DueBefore | None) -> datetime | None:
+    """Return when a wait is due whatever an event said that turned out to be false; None when ADF denied nothing."""
+    if due is None:
+        return None
+    before, written = due.get(wait.token, (wait.due_at, None))
+    return before if wait.due_at == written else wait.due_at
 
 
 def completion_of(token: str, run: Run) -> Completion:

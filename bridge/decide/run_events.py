@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
 from bridge import policy
-from bridge.decide.readings import sooner
+from bridge.decide.readings import DueBefore, sooner
 from bridge.model import (
     Run,
     RunEvent,
@@ -25,7 +25,8 @@ from bridge.ports import Refusal, RefusalKind
 class Judgement:
     """What a run event means: the verdict so far, the rows to write before it is acknowledged, whether to ask ADF.
 
-    `due` is when the waits were due before it, by token: an event that turns out to be false changes nothing in that.
+    `due` is when the waits were due before it, by token, and when they are due for it: an event that turns out to be
+    false changes nothing in that.
     """
 
     verdict: Verdict
@@ -33,7 +34,7 @@ class Judgement:
     run: Run | None = None
     waits: tuple[Wait, ...] = ()
     ask_adf: bool = False
-    due: Mapping[str, datetime | None] = field(default_factory=dict)
+    due: DueBefore = field(default_factory=dict)
 
     @property
     def writes(self) -> bool:
@@ -93,7 +94,7 @@ def judge_event(
         run=hinted,
         waits=told,
         ask_adf=ask_adf,
-        due={wait.token: wait.due_at for wait in open_waits},
+        due={was.token: (was.due_at, now_due.due_at) for was, now_due in zip(open_waits, told, strict=True)},
     )
 
 

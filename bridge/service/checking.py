@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from bridge import decide
 from bridge.commands import (
@@ -55,7 +53,7 @@ def check_run(key: RunKey, rules: Rules, *, asked: Asked | None = None) -> UseCa
 
 
 def check_claim(
-    key: RunKey, rules: Rules, claimed: str, due: Mapping[str, datetime | None], asked: Asked | None = None
+    key: RunKey, rules: Rules, claimed: str, due: decide.DueBefore, asked: Asked | None = None
 ) -> UseCase[Checked]:
     """Ask ADF about a run of which an event speaks, once. `claimed` is the run that the event names for this one.
 
@@ -73,7 +71,7 @@ def settle_run(
     rules: Rules,
     *,
     denied: str | None = None,
-    due: Mapping[str, datetime | None] = decide.NO_DUE,
+    due: decide.DueBefore | None = None,
 ) -> UseCase[Checked]:
     """Write down what ADF said of a run, and what that means for the waits.
 
@@ -85,7 +83,7 @@ def settle_run(
         now = yield from do(Now())
         if isinstance(reading, Refusal):
             known = decide.count_refusal(run, reading, now)
-            settled = decide.postpone(waits, reading, now, rules, due if denied is not None else decide.NO_DUE)
+            settled = decide.postpone(waits, reading, now, rules, due if denied is not None else None)
         else:
             known = decide.apply_reading(run, key, reading, now)
             settled = decide.settle(known, waits, now)

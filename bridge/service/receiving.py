@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -86,7 +85,7 @@ def _receive_for_matches(event: RunEvent, rules: Rules, until: datetime) -> UseC
     """
     verdicts: list[Told] = []
     due: list[str] = []
-    to_check: list[tuple[Run, Mapping[str, datetime | None]]] = []
+    to_check: list[tuple[Run, decide.DueBefore]] = []
     named = event.run_id
     if named is None:
         return [], []

@@ -30,7 +30,7 @@ TERMINAL = frozenset({"Succeeded", "Failed", "Cancelled"})
 Found = TypeVar("Found")
 
 
-def eventually(probe: Callable[[], Found | None], *, within: timedelta = timedelta(seconds=5)) -> Found:
+def eventually(probe: Callable[[], Found | None], *, within: timedelta = timedelta(seconds=20)) -> Found:
     """Ask until the answer is true, and return it. Fails with the last answer when that takes too long."""
     deadline = time.monotonic() + within.total_seconds()
     while True:

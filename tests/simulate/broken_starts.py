@@ -177,7 +177,10 @@ BROKEN: Final[Mapping[str, Sequence[Place]]] = {
         (decide, "go_on", _recover_the_wrapper),
     ),
     "tries-at-once": ((starting, "check_other_tries", _look_away),),
-    "previous-try-not-settled": ((continuing, "settle_start", _give_up_at_once),),
+    "previous-try-not-settled": (
+        (continuing, "settle_start", _give_up_at_once),
+        (starting, "check_other_tries", _look_away),
+    ),
     "way-to-a-request-not-repaired": ((Upkeep, "_mend_request", _no_repair),),
     "next-try-ignored": ((abandoning, "_next_try", _for_nobody),),
     "starts-left-unfinished": ((service, "finish", _finish_nothing),),

@@ -77,6 +77,7 @@ LIKELIER: Final[Mapping[str, float]] = {
     Point.PARKED_LISTED: 4,
     Point.TASK_LOOKED_AT: 8,
     Point.WAIT_WATCHED: 30,
+    Point.CANCEL_NOTED: 24,
     Point.RUN_CANCELLED: 24,
     Point.CANCEL_SETTLED: 20,
     index.PURGED_HINTS: 11,

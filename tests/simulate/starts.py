@@ -305,6 +305,9 @@ class Starts:
         if old.state is not StartState.STARTED:
             return
         run = self._adf.truth(self._run(old).key)
+        row = self._audit.run(self._run(old).key)
+        if row is not None and row.cancelled_at is not None:
+            return  # the bridge has set out to cancel it: whatever becomes of it, no try goes on with it
         now = self._timeline.now()
         assert request.previous is not None
         if run.goes_on(now):

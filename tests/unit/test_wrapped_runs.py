@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from bridge import http_api, policy
+from bridge import http_api, policy, service
 from bridge.errors import InvalidFields, PipelineNotFound
 from bridge.model import Completion, FailedActivity, Outcome, RunKey, RunStatus, StartState, Verdict, WaitState, Wrapped
 from bridge.ports import Refusal, RefusalKind
@@ -23,6 +23,7 @@ from tests.fakes.samples import (
     cloud_event,
     event_json,
 )
+from tests.fakes.stepping import Stepping
 
 HOUR = timedelta(hours=1)
 WRAPPER = RunKey(FACTORY, "run-1")  # what createRun answers first
@@ -293,6 +294,17 @@ def test_a_forged_claim_delays_nothing(during: bool) -> None:
         notify(bench, child="forged")
     bench.pass_time(5 * MINUTE)
     assert Outcome.FAILED is told(bench).status
+
+
+def test_a_forged_claim_and_a_true_event(bench: Bench) -> None:
+    """S35: what ADF denies of a forged event undoes nothing of a true one that came while ADF was asked."""
+    forged = Stepping(bench, service.receive(notice(child="forged"), bench.app.rules))
+    while not bench.adf.reads[RunKey(FACTORY, "forged")]:
+        forged.go_on(1)
+    notify(bench)
+    due_at = bench.due_at()
+    forged.go_on()
+    assert due_at == bench.due_at()
 
 
 @pytest.mark.parametrize("ticks", [False, True])
