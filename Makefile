@@ -9,11 +9,11 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 PYTHON ?= python3
 
 UV_VERSION := 0.13.9
-AIRFLOW := 3.3.2
+AIRFLOW_3 := 3.3.2
 AIRFLOW_2 := 2.11.0
 BOOTSTRAP := .bootstrap
 VENV := .venv
-VENV_AIRFLOW := .venv-airflow-$(basename $(AIRFLOW))
+VENV_AIRFLOW_3 := .venv-airflow-$(basename $(AIRFLOW_3))
 VENV_AIRFLOW_2 := .venv-airflow-$(basename $(AIRFLOW_2))
 LOCKS := airflow_provider/locks
 AZURITE := node_modules/.ready
@@ -45,12 +45,14 @@ venv = { $(1)/bin/python -c '' 2>/dev/null || $(UV) venv --clear --python $(BOOT
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# The Airflow of the demo: make demo MODE=queue AIRFLOW=2.11
-DEMO_VENV = $(if $(filter 2.%,$(AIRFLOW)),$(or $(VENV_AIRFLOW_2),.venv-airflow-2.11),$(VENV_AIRFLOW))
+# The demo's: make demo MODE=queue AIRFLOW=2.11
+MODE ?= resume
+AIRFLOW ?= $(basename $(AIRFLOW_3))
+VENV_DEMO := $(if $(filter 2.%,$(AIRFLOW)),$(VENV_AIRFLOW_2),$(VENV_AIRFLOW_3))
 
 .PHONY: demo
-demo: $(VENV)/.ready $(DEMO_VENV)/.ready ## Watch a real Airflow wait for Data Factory runs on this machine (KEEP=1 leaves it running; MODE=queue: by Service Bus)
-	@$(RUN) -m local.demo --airflow $(AIRFLOW) $(if $(MODE),--mode $(MODE)) $(ARGS)
+demo: $(VENV)/.ready $(VENV_DEMO)/.ready ## Watch a real Airflow wait for Data Factory runs on this machine (KEEP=1 leaves it running; MODE=queue: by Service Bus)
+	@$(RUN) -m local.demo --airflow $(AIRFLOW) --mode $(MODE) $(ARGS)
 
 .PHONY: up
 up: $(VENV)/.ready ## Run the bridge and its stand-ins for Azure: make up ARGS="--pipelines DIR --state DIR --airflow NAME=URL"
@@ -103,7 +105,7 @@ load: $(VENV)/.ready ## One slow target does not hold up the other, measured: ma
 	@$(RUN) -m benchmarks.two_targets $(ARGS)
 
 .PHONY: listener
-listener: $(VENV)/.ready $(VENV_AIRFLOW)/.ready ## 500 tasks wait on one triggerer, measured: make listener ARGS="--seconds 10 --rounds 1"
+listener: $(VENV)/.ready $(VENV_AIRFLOW_3)/.ready ## 500 tasks wait on one triggerer, measured: make listener ARGS="--seconds 10 --rounds 1"
 	@$(RUN) -m benchmarks.listener $(ARGS)
 
 .PHONY: sources
@@ -117,11 +119,11 @@ relay: $(VENV)/.ready ## 200 runs whose ends only diagnostic records tell, shuff
 ##@ Set-up
 
 .PHONY: setup
-setup: $(VENV)/.ready $(VENV_AIRFLOW)/.ready $(VENV_AIRFLOW_2)/.ready $(AZURITE) ## Build the virtual environments, the app's and both Airflows', and Azurite
+setup: $(VENV)/.ready $(VENV_AIRFLOW_3)/.ready $(VENV_AIRFLOW_2)/.ready $(AZURITE) ## Build the virtual environments, the app's and both Airflows', and Azurite
 	@:
 
 .PHONY: airflow
-airflow: $(VENV_AIRFLOW)/.ready $(VENV_AIRFLOW_2)/.ready ## Build only the virtual environments of both Airflows
+airflow: $(VENV_AIRFLOW_3)/.ready $(VENV_AIRFLOW_2)/.ready ## Build only the virtual environments of both Airflows
 	@:
 
 $(UV_READY):
@@ -139,8 +141,8 @@ $(VENV)/.ready: $(VENV)/.app local/worker-requirements.txt
 	$(call step,3,the Azure Functions worker library,$(BOOTSTRAP)/bin/python -m pip --python $(RUN) install --no-deps --ignore-requires-python --require-hashes -r local/worker-requirements.txt && touch $@)
 
 # The provider is installed editable, with the build backend that the lock pins. Compiling now spares five processes the work later.
-$(VENV_AIRFLOW)/.ready: $(LOCKS)/airflow-$(AIRFLOW).txt airflow_provider/pyproject.toml | $(UV_READY)
-	$(call step,4,Airflow $(AIRFLOW) and the provider,$(call venv,$(VENV_AIRFLOW)) && $(UV) pip sync --quiet --compile-bytecode --python $(VENV_AIRFLOW)/bin/python $< && $(UV) pip install --no-deps --no-build-isolation --python $(VENV_AIRFLOW)/bin/python --editable ./airflow_provider && touch $@)
+$(VENV_AIRFLOW_3)/.ready: $(LOCKS)/airflow-$(AIRFLOW_3).txt airflow_provider/pyproject.toml | $(UV_READY)
+	$(call step,4,Airflow $(AIRFLOW_3) and the provider,$(call venv,$(VENV_AIRFLOW_3)) && $(UV) pip sync --quiet --compile-bytecode --python $(VENV_AIRFLOW_3)/bin/python $< && $(UV) pip install --no-deps --no-build-isolation --python $(VENV_AIRFLOW_3)/bin/python --editable ./airflow_provider && touch $@)
 
 # The provider once more, in the Airflow that so many still run.
 $(VENV_AIRFLOW_2)/.ready: $(LOCKS)/airflow-$(AIRFLOW_2).txt airflow_provider/pyproject.toml | $(UV_READY)

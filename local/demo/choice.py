@@ -13,6 +13,7 @@ from local.local_azure import COMPLETIONS_QUEUE, FACTORY_ALIAS, AirflowTarget, L
 
 _ROOT = Path(__file__).resolve().parents[2]
 _DAGS = _ROOT / "examples" / "dags"
+_VERSIONS = ((3, 3), (2, 11))
 _TARGET = "demo"
 _OF_AIRFLOW_2 = {
     "from airflow.sdk import DAG, task": "from airflow import DAG\nfrom airflow.decorators import task",
@@ -84,6 +85,6 @@ def _for_airflow_2(folder: Path) -> Path:
 
 def _version(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)\.(\d+)(\.\d+)?", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a version such as 3.3 or 2.11")
-    return int(match[1]), int(match[2])
+    if match is None or (version := (int(match[1]), int(match[2]))) not in _VERSIONS:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 3.3 nor 2.11, which make sets up")
+    return version

@@ -58,3 +58,11 @@ def test_airflow_2_has_no_other_mode(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         Choice.of(["--airflow", "2.11"])
     assert "make demo MODE=queue AIRFLOW=2.11" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("version", ["2.10", "3", "newest"])
+def test_another_airflow(version: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A version that is not set up is refused with those that are."""
+    with pytest.raises(SystemExit):
+        Choice.of(["--mode", "queue", "--airflow", version])
+    assert f"{version!r} is neither 3.3 nor 2.11" in capsys.readouterr().err
