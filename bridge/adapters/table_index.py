@@ -122,6 +122,7 @@ class Claim:
     """A name that stands for a row; `etag` is its hint's, and empty when there was a hint before."""
 
     hint: Hint
+    row: str
     etag: str = ""
 
 
@@ -146,22 +147,24 @@ class Index:
         """Write the hint of a name that stands for one row only; StoreConflict when it stands for another one."""
         entity = self._entity(hint)
         try:
-            claim = Claim(hint, *self._table.write([Write(entity)]))
+            claim = Claim(hint, row, *self._table.write([Write(entity)]))
         except StoreConflict:
             self._table.write([Write(entity, self._free(hint, row))])
-            claim = Claim(hint)
+            claim = Claim(hint, row)
         self._reach(HINT_WRITTEN)
         return claim
 
     def release(self, claim: Claim) -> None:
         """Give a name back whose row was not written: it may be about to stand for another one.
 
-        Only a hint that this claim was the first to write, and that nobody has written since, is certain to have no
-        row, and none on the way.
+        Only a hint that this claim was the first to write, and that nobody has written since, has no row on the way;
+        and where there is a row, the hint had been lost.
         """
         if not claim.etag:
             return
         try:
+            if self._table.get(claim.hint.to, claim.row, select=["RowKey"]) is not None:
+                return
             self._table.delete(claim.hint.partition, claim.hint.row, etag=claim.etag)
         except StoreUnavailable:
             return  # whoever claims it finds that its row denies it, as soon as it is old
