@@ -9,10 +9,12 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 PYTHON ?= python3
 
 UV_VERSION := 0.13.9
-AIRFLOW := 3.3.2
+AIRFLOW_3 := 3.3.2
+AIRFLOW_2 := 2.11.0
 BOOTSTRAP := .bootstrap
 VENV := .venv
-VENV_AIRFLOW := .venv-airflow-$(basename $(AIRFLOW))
+VENV_AIRFLOW_3 := .venv-airflow-$(basename $(AIRFLOW_3))
+VENV_AIRFLOW_2 := .venv-airflow-$(basename $(AIRFLOW_2))
 LOCKS := airflow_provider/locks
 AZURITE := node_modules/.ready
 UV := $(BOOTSTRAP)/bin/uv
@@ -29,7 +31,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # $(call step,number,what,commands): one plain line per step of the set-up; the commands' output only when they fail.
 define step
-@mkdir -p .cache; printf '[%s/5] %s … ' '$(1)' '$(2)'; start=$$SECONDS; \
+@mkdir -p .cache; printf '[%s/6] %s … ' '$(1)' '$(2)'; start=$$SECONDS; \
 if { $(3); } >.cache/setup-$(1).log 2>&1; then printf '%d s\n' $$((SECONDS - start)); \
 else printf 'failed\n'; cat .cache/setup-$(1).log; exit 1; fi
 endef
@@ -43,9 +45,14 @@ venv = { $(1)/bin/python -c '' 2>/dev/null || $(UV) venv --clear --python $(BOOT
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# The demo's: make demo MODE=queue AIRFLOW=2.11
+MODE ?= resume
+AIRFLOW ?= $(basename $(AIRFLOW_3))
+VENV_DEMO := $(if $(filter 2.%,$(AIRFLOW)),$(VENV_AIRFLOW_2),$(VENV_AIRFLOW_3))
+
 .PHONY: demo
-demo: $(VENV)/.ready $(VENV_AIRFLOW)/.ready ## Watch a real Airflow wait for Data Factory runs on this machine (KEEP=1 leaves it running)
-	@$(RUN) -m local.demo $(ARGS)
+demo: $(VENV)/.ready $(VENV_DEMO)/.ready ## Watch a real Airflow wait for Data Factory runs on this machine (KEEP=1 leaves it running; MODE=queue: by Service Bus)
+	@$(RUN) -m local.demo --airflow $(AIRFLOW) --mode $(MODE) $(ARGS)
 
 .PHONY: up
 up: $(VENV)/.ready ## Run the bridge and its stand-ins for Azure: make up ARGS="--pipelines DIR --state DIR --airflow NAME=URL"
@@ -69,10 +76,11 @@ component: $(VENV)/.ready $(AZURITE) ## The Function app inside Microsoft's work
 unit stateful contract component:
 	@$(RUN) -m tests.run $@
 
-.PHONY: provider e2e
-provider: setup ## The Airflow provider, inside Airflow
+.PHONY: provider provider-2 e2e
+provider: setup ## The Airflow provider, inside Airflow 3
+provider-2: setup ## The Airflow provider, inside Airflow 2
 e2e: setup ## Everything together, with a real Airflow
-provider e2e:
+provider provider-2 e2e:
 	@$(RUN) -m tests.run $@
 
 ##@ Beyond the test suite
@@ -96,6 +104,10 @@ soak: $(VENV)/.ready $(AZURITE) ## 2,000 runs through the Functions host under k
 load: $(VENV)/.ready ## One slow target does not hold up the other, measured: make load ARGS="--seconds 20 --rate 20"
 	@$(RUN) -m benchmarks.two_targets $(ARGS)
 
+.PHONY: listener
+listener: $(VENV)/.ready $(VENV_AIRFLOW_3)/.ready ## 500 tasks wait on one triggerer, measured: make listener ARGS="--seconds 10 --rounds 1"
+	@$(RUN) -m benchmarks.listener $(ARGS)
+
 .PHONY: sources
 sources: $(VENV)/.ready ## What becomes of a run's end, row by row: by a wrapper's notice, by the sweep, under faults
 	@$(RUN) -m tests.sources $(ARGS)
@@ -107,11 +119,11 @@ relay: $(VENV)/.ready ## 200 runs whose ends only diagnostic records tell, shuff
 ##@ Set-up
 
 .PHONY: setup
-setup: $(VENV)/.ready $(VENV_AIRFLOW)/.ready $(AZURITE) ## Build both virtual environments, the app's and Airflow's, and Azurite
+setup: $(VENV)/.ready $(VENV_AIRFLOW_3)/.ready $(VENV_AIRFLOW_2)/.ready $(AZURITE) ## Build the virtual environments, the app's and both Airflows', and Azurite
 	@:
 
 .PHONY: airflow
-airflow: $(VENV_AIRFLOW)/.ready ## Build only Airflow's virtual environment
+airflow: $(VENV_AIRFLOW_3)/.ready $(VENV_AIRFLOW_2)/.ready ## Build only the virtual environments of both Airflows
 	@:
 
 $(UV_READY):
@@ -129,14 +141,18 @@ $(VENV)/.ready: $(VENV)/.app local/worker-requirements.txt
 	$(call step,3,the Azure Functions worker library,$(BOOTSTRAP)/bin/python -m pip --python $(RUN) install --no-deps --ignore-requires-python --require-hashes -r local/worker-requirements.txt && touch $@)
 
 # The provider is installed editable, with the build backend that the lock pins. Compiling now spares five processes the work later.
-$(VENV_AIRFLOW)/.ready: $(LOCKS)/airflow-$(AIRFLOW).txt airflow_provider/pyproject.toml | $(UV_READY)
-	$(call step,4,Airflow $(AIRFLOW) and the provider,$(call venv,$(VENV_AIRFLOW)) && $(UV) pip sync --quiet --compile-bytecode --python $(VENV_AIRFLOW)/bin/python $< && $(UV) pip install --no-deps --no-build-isolation --python $(VENV_AIRFLOW)/bin/python --editable ./airflow_provider && touch $@)
+$(VENV_AIRFLOW_3)/.ready: $(LOCKS)/airflow-$(AIRFLOW_3).txt airflow_provider/pyproject.toml | $(UV_READY)
+	$(call step,4,Airflow $(AIRFLOW_3) and the provider,$(call venv,$(VENV_AIRFLOW_3)) && $(UV) pip sync --quiet --compile-bytecode --python $(VENV_AIRFLOW_3)/bin/python $< && $(UV) pip install --no-deps --no-build-isolation --python $(VENV_AIRFLOW_3)/bin/python --editable ./airflow_provider && touch $@)
+
+# The provider once more, in the Airflow that so many still run.
+$(VENV_AIRFLOW_2)/.ready: $(LOCKS)/airflow-$(AIRFLOW_2).txt airflow_provider/pyproject.toml | $(UV_READY)
+	$(call step,5,Airflow $(AIRFLOW_2) and the provider,$(call venv,$(VENV_AIRFLOW_2)) && $(UV) pip sync --quiet --compile-bytecode --python $(VENV_AIRFLOW_2)/bin/python $< && $(UV) pip install --no-deps --no-build-isolation --python $(VENV_AIRFLOW_2)/bin/python --editable ./airflow_provider && touch $@)
 
 # Microsoft's emulator of Table Storage, for the store's tests. Its lock names no registry: npm's own setting counts.
 $(AZURITE): package.json package-lock.json
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && npm --version >/dev/null 2>&1 || { \
 	  echo "adf-bridge's tests need Node 20 or newer, with npm, for Azurite (the emulator of Azure Table Storage). 'node' on the PATH is: $$( (node --version 2>&1 || true) | head -n 1)" >&2; exit 1; }
-	$(call step,5,Azurite,npm ci --ignore-scripts --no-audit --no-fund && touch $@)
+	$(call step,6,Azurite,npm ci --ignore-scripts --no-audit --no-fund && touch $@)
 
 ##@ Upkeep
 

@@ -6,9 +6,9 @@ from typing import List  # noqa: UP035 - the worker takes `list[…]` for no typ
 
 import azure.functions as func
 
-from bridge import azure_http, http_api
-from bridge.config import CONNECTION, HUB
-from bridge.wiring import get_app, get_relay, has_relay
+from bridge import azure_bus, azure_http, http_api, queue_events, queue_requests
+from bridge.config import BUS, CONNECTION, EVENTS, HUB, REQUESTS
+from bridge.wiring import get_app, get_relay, has_events_queue, has_relay, has_requests_queue
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 
@@ -38,6 +38,22 @@ if has_relay():
         get_relay().relay([message.get_body() for message in messages])
 
 
+if has_requests_queue():
+
+    @app.service_bus_queue_trigger(arg_name="message", queue_name=f"%{REQUESTS}%", connection=BUS)
+    def run_request(message: func.ServiceBusMessage) -> None:
+        """Start a pipeline run, optionally with a wait for it: the body of `POST /runs`, in a message."""
+        queue_requests.take(get_app(), azure_bus.request_message(message))
+
+
+if has_events_queue():
+
+    @app.service_bus_queue_trigger(arg_name="message", queue_name=f"%{EVENTS}%", connection=BUS)
+    def run_event_queued(message: func.ServiceBusMessage) -> None:
+        """A run changed status, says Event Grid, by way of a queue."""
+        queue_events.take(get_app(), message.get_body())
+
+
 @app.route("runs", methods=["POST"])
 def trigger_run(req: func.HttpRequest) -> func.HttpResponse:
     """Start a pipeline run, optionally with a wait for it."""
@@ -60,6 +76,12 @@ def cancel_run(req: func.HttpRequest) -> func.HttpResponse:
 def register_wait(req: func.HttpRequest) -> func.HttpResponse:
     """Wait for a run that exists."""
     return azure_http.answer(http_api.post_wait, req)
+
+
+@app.route("waits/batch", methods=["POST"])
+def register_waits(req: func.HttpRequest) -> func.HttpResponse:
+    """Wait for many runs."""
+    return azure_http.answer(http_api.post_waits, req)
 
 
 @app.route("waits", methods=["GET"])

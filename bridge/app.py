@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from bridge import __version__, decide, policy, service, views
 from bridge.callers import Tokens
@@ -17,12 +17,15 @@ from bridge.commands import FindWait, SleepUntil, UseCase, do
 from bridge.config import Config
 from bridge.errors import Problem, StoreUnavailable
 from bridge.executor import Executor, World
-from bridge.model import Breaker, FactoryId, StartRequest
+from bridge.model import Breaker, EventRecord, FactoryId, Mode, StartRequest
 from bridge.policy import Rules
-from bridge.ports import Adf, Airflow, Due, Refusal, Store
+from bridge.ports import Adf, Due, Refusal, Store
 from bridge.telemetry import Log
 
 R = TypeVar("R")
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
 
 DUE_AT_ONCE: Final = 200
 IN_FLIGHT_PER_TARGET: Final = 4
@@ -33,8 +36,17 @@ REPAIR_EVERY: Final = timedelta(minutes=1)
 REPAIR_ROWS: Final = 200
 FINISH_EVERY: Final = timedelta(minutes=1)
 FINISH_AT_ONCE: Final = 50
+BATCH_BUDGET: Final = timedelta(seconds=15)
 PURGE_EVERY: Final = timedelta(minutes=10)
 TICK_LOOK: Final = timedelta(seconds=1)  # while something comes due, what else has come due is seen this soon
+
+
+class Batched(Protocol[T_contra, R_co]):
+    """What is done for each item of a call."""
+
+    def __call__(self, item: T_contra, /, *, in_time: bool) -> R_co:
+        """Do it; or, if it is too late for that, say so."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +94,21 @@ class App:
     def run(self, use_case: UseCase[R]) -> R:
         """Run a use case."""
         return self._executor.run(use_case)
+
+    def now(self) -> datetime:
+        """Return the time."""
+        return self._world.clock.now()
+
+    def pause(self, duration: timedelta) -> None:
+        """Wait inside the invocation, unless too many others do."""
+        self.run(do(SleepUntil(self.now() + duration)))
+
+    def record(self, record: EventRecord) -> None:
+        """Have something shown among the events; without the store it is in the log alone."""
+        try:
+            self.store.record_event(record)
+        except StoreUnavailable as problem:
+            self.log.warning("store.upkeep-failed", detail=problem.detail)
 
     # --- run events ---
 
@@ -138,6 +165,15 @@ class App:
         except Exception as error:  # noqa: BLE001 - the wait's row says that it is due; nothing is lost
             self.log.failure("attend.failed", error, token=token)
             return None
+
+    def batch(self, items: Sequence[T], work: Batched[T, R]) -> list[R]:
+        """Do something for each item of a call, several at a time; `in_time` is False once the call's time is up."""
+        until = self._world.clock.now() + BATCH_BUDGET
+
+        def one(item: T) -> R:
+            return work(item, in_time=self._world.clock.now() < until)
+
+        return _parallel(items, one, max(1, self._threads // 4))
 
     # --- the timer ---
 
@@ -363,11 +399,17 @@ class App:
         return {breaker.name: breaker for breaker in self.store.breakers()}
 
     def _target_health(self, name: str, breakers: dict[str, Breaker]) -> dict[str, Any]:
-        airflow: Airflow = self._world.airflow
         paused = breakers.get(service.target_breaker(name))
         rules = self.rules.targets[name]
+        ways = {Mode.RESUME: self._world.airflow.check, Mode.QUEUE: self._world.completions.check}
+        tried = {mode: ways[mode](name) for mode in sorted(rules.modes)}
+        refusal = next((one for one in tried.values() if one is not None), None)
         return {
-            **_checked(airflow.check(name), paused),
+            **_checked(refusal, paused),
+            "modes": {
+                mode.value: {"reachable": one is None, "detail": one.detail if one is not None else ""}
+                for mode, one in tried.items()
+            },
             "observe": rules.observe,
             "hold_seconds": rules.hold.total_seconds(),
         }
@@ -390,7 +432,7 @@ def _checked(refusal: Refusal | None, breaker: Breaker | None) -> dict[str, Any]
     }
 
 
-def _parallel(items: list[str], work: Callable[[str], R], most: int) -> list[R]:
+def _parallel(items: Sequence[T], work: Callable[[T], R], most: int) -> list[R]:
     if not items:
         return []
     with ThreadPoolExecutor(max_workers=min(most, len(items)), thread_name_prefix="attend") as pool:

@@ -59,6 +59,7 @@ class Point(StrEnum):
     DELIVERY_CLAIMED = "delivery.claimed"
     TASK_READ = "delivery.task-read"
     COMPLETION_SENT = "delivery.sent"
+    COMPLETION_QUEUED = "delivery.queued"
     TASK_READ_AGAIN = "delivery.task-read-again"
     DELIVERY_SETTLED = "delivery.settled"
     BREAKER_SAVED = "breaker.saved"
@@ -315,6 +316,15 @@ class Resume(Effect[Accepted | Refusal]):
     """Answer a parked task."""
 
     task: TaskRef
+    completion: Completion
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueue(Effect[Accepted | Refusal]):
+    """Put a completion into a target's queue, for one listener."""
+
+    target: str
+    reply_to: str
     completion: Completion
 
 

@@ -5,16 +5,15 @@ Importing this module reads nothing. `load` raises ConfigInvalid with every erro
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, TypeVar
-from urllib.parse import urlsplit
 
+from bridge import setting_values as values
 from bridge.errors import ConfigInvalid, FieldError
-from bridge.model import FactoryId
+from bridge.model import FactoryId, Mode
 from bridge.policy import DEFAULT_HOLD, Rules, TargetRules
 
 T = TypeVar("T")
@@ -65,7 +64,14 @@ SETTINGS: Final = (
         "for `table`: `https://ACCOUNT.table.core.windows.net`; `http` on loopback only, for Azurite",
     ),
     Setting("BRIDGE_TABLES__tableName", "for `table`: the table; it is made if it is missing", "adfbridge"),
-    Setting("BRIDGE_AIRFLOW__<TARGET>__URL", "base URL of the Airflow API server; `https`, or `http` on loopback"),
+    Setting(
+        "BRIDGE_AIRFLOW__<TARGET>__URL",
+        "for mode `resume`: base URL of the Airflow API server; `https`, or `http` on loopback",
+    ),
+    Setting(
+        "BRIDGE_AIRFLOW__<TARGET>__QUEUE",
+        "for mode `queue`: the Service Bus queue, with sessions, that the completions for its tasks go to",
+    ),
     Setting("BRIDGE_AIRFLOW__<TARGET>__API", "version of Airflow's REST API", "v2"),
     Setting("BRIDGE_AIRFLOW__<TARGET>__AUTH", "`password` (exchanged for a JWT), `bearer` or `basic`", "password"),
     Setting("BRIDGE_AIRFLOW__<TARGET>__USERNAME", "for `password` and `basic`"),
@@ -134,33 +140,55 @@ SETTINGS: Final = (
         "for the relay: `managedidentity`, where the app's identity is a user-assigned one",
     ),
     Setting("BRIDGE_DIAGNOSTICS__clientId", "for the relay: the client id of that identity"),
+    Setting(
+        "BRIDGE_SERVICEBUS",
+        "for queues: the connection string of the Service Bus namespace, where no identity is used",
+        secret=True,
+    ),
+    Setting(
+        "BRIDGE_SERVICEBUS__fullyQualifiedNamespace",
+        "for queues: the Service Bus namespace, `NAME.servicebus.windows.net`",
+    ),
+    Setting(
+        "BRIDGE_SERVICEBUS__credential",
+        "for queues: `managedidentity`, where the app's identity is a user-assigned one",
+    ),
+    Setting("BRIDGE_SERVICEBUS__clientId", "for queues: the client id of that identity"),
+    Setting(
+        "BRIDGE_REQUESTS_QUEUE",
+        "the queue that trigger requests come by; without it there is no function `run_request`",
+    ),
+    Setting(
+        "BRIDGE_EVENTS_QUEUE",
+        "the queue that Event Grid puts run events into; without it there is no function `run_event_queued`",
+    ),
 )
 
 # How the relay's trigger finds its event hub: the Functions host reads these settings by itself.
 # https://learn.microsoft.com/azure/azure-functions/functions-bindings-event-hubs#identity-based-connections
 HUB: Final = "BRIDGE_DIAGNOSTICS_HUB"
 CONNECTION: Final = HUB.removesuffix("_HUB")  # what the others begin with
+# The same for queues; the bridge itself sends to those of the targets.
+# https://learn.microsoft.com/azure/azure-functions/functions-bindings-service-bus#identity-based-connections
+BUS: Final = "BRIDGE_SERVICEBUS"
+REQUESTS: Final = "BRIDGE_REQUESTS_QUEUE"
+EVENTS: Final = "BRIDGE_EVENTS_QUEUE"
 
 _DEFAULTS: Final = {setting.name: setting.default for setting in SETTINGS}
 _TARGET_FIELDS: Final = frozenset(
     setting.name.rsplit("__", 1)[1] for setting in SETTINGS if setting.name.startswith(TARGET_PREFIX)
 )
 _TARGET_NAME: Final = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)*")
-_TABLE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
-_PARAMETER_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,259}")
-_ALIAS: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_GUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_DIGITS: Final = 12
-_TRUTH: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """How to reach and sign in to one Airflow deployment."""
+    """How to reach and sign in to one Airflow deployment; without a `url` its tasks are only told by its `queue`."""
 
     name: str
-    url: str
-    auth: str
+    url: str = ""
+    auth: str = ""
+    queue: str = ""
     username: str = ""
     password: Secret = field(default_factory=lambda: Secret(""))
     token: Secret = field(default_factory=lambda: Secret(""))
@@ -189,6 +217,14 @@ class TopicAccess:
 
 
 @dataclass(frozen=True, slots=True)
+class BusAccess:
+    """Where the Service Bus namespace is: by a connection string, or its host name and the managed identity."""
+
+    connection: Secret
+    namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EntraTrust:
     """Whose tokens count, and for whom they have to be made. `tenant` is an id in lower case."""
 
@@ -207,7 +243,10 @@ class EntraTrust:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All settings, checked. Without a `topic` nothing can be published; without `entra` no token counts."""
+    """All settings, checked.
+
+    Without a `topic` nothing can be published; without `entra` no token counts; without a `bus` there are no queues.
+    """
 
     rules: Rules
     targets: Mapping[str, Target]
@@ -217,29 +256,33 @@ class Config:
     max_body_bytes: int
     topic: TopicAccess | None = None
     entra: EntraTrust | None = None
+    bus: BusAccess | None = None
 
     def secrets(self) -> list[str]:
         """Return every secret there is, so that the log can be kept clean of them."""
         of_targets = [secret for target in self.targets.values() for secret in target.secrets()]
         own = [self.adf_token, *([self.topic.key] if self.topic else [])]
-        return of_targets + [secret.reveal() for secret in own if secret]
+        connection = self.bus.connection.reveal() if self.bus else ""
+        of_bus = [connection, *values.keys_in(connection)] if connection else []
+        return of_targets + of_bus + [secret.reveal() for secret in own if secret]
 
 
 def load(environment: Mapping[str, str]) -> Config:
     """Check all settings; raise ConfigInvalid listing everything that is wrong."""
     reader = _Reader(environment)
     reader.refuse_unknown_names()
-    factories = reader.read("BRIDGE_FACTORIES", _factories) or {}
+    factories = reader.read("BRIDGE_FACTORIES", values.factories) or {}
     store = _read_store(reader)
     endpoint, adf_token = _read_adf(reader)
-    sweep = reader.read("BRIDGE_SWEEP_SECONDS", _seconds(10, 3600))
-    inline = reader.read("BRIDGE_INLINE_SECONDS", _seconds(0, 25))
-    retention_days = reader.read("BRIDGE_RETENTION_DAYS", _whole(1, 365))
-    correlation = reader.read("BRIDGE_CORRELATION_PARAMETER", _parameter_name)
-    max_body_bytes = reader.read("BRIDGE_MAX_BODY_BYTES", _whole(1024, 10_485_760))
+    sweep = reader.read("BRIDGE_SWEEP_SECONDS", values.seconds(10, 3600))
+    inline = reader.read("BRIDGE_INLINE_SECONDS", values.seconds(0, 25))
+    retention_days = reader.read("BRIDGE_RETENTION_DAYS", values.whole(1, 365))
+    correlation = reader.read("BRIDGE_CORRELATION_PARAMETER", values.parameter_name)
+    max_body_bytes = reader.read("BRIDGE_MAX_BODY_BYTES", values.whole(1024, 10_485_760))
     topic = _read_relay(reader)
     read_targets = {name: _target(reader, name, factories) for name in reader.target_names()}
     entra = _read_entra(reader)
+    bus = _read_bus(reader)
     if reader.errors or store is None or endpoint is None:
         raise ConfigInvalid(reader.errors)
     return Config(
@@ -258,6 +301,7 @@ def load(environment: Mapping[str, str]) -> Config:
         max_body_bytes=max_body_bytes or 0,
         topic=topic,
         entra=entra,
+        bus=bus,
     )
 
 
@@ -271,9 +315,9 @@ def load_adf(environment: Mapping[str, str]) -> tuple[str, Secret]:
 
 
 def _read_adf(reader: _Reader) -> tuple[str | None, Secret]:
-    endpoint = reader.read("BRIDGE_ADF_ENDPOINT", _url)
+    endpoint = reader.read("BRIDGE_ADF_ENDPOINT", values.url)
     token = reader.secret("BRIDGE_ADF_TOKEN", in_header=True)
-    if token and endpoint is not None and not is_loopback(endpoint):
+    if token and endpoint is not None and not values.is_loopback(endpoint):
         reader.wrong("BRIDGE_ADF_TOKEN", "is for an endpoint on loopback; on Azure the managed identity is used")
     return endpoint, token
 
@@ -283,6 +327,38 @@ def relay_hub(environment: Mapping[str, str]) -> str:
     return environment.get(HUB, "").strip()
 
 
+def requests_queue(environment: Mapping[str, str]) -> str:
+    """Return the queue that trigger requests come by, or '' where there is none; whatever the other settings are."""
+    return environment.get(REQUESTS, "").strip()
+
+
+def events_queue(environment: Mapping[str, str]) -> str:
+    """Return the queue that run events come by, or '' where there is none; whatever the other settings are."""
+    return environment.get(EVENTS, "").strip()
+
+
+def _read_bus(reader: _Reader) -> BusAccess | None:
+    """Check where the queues are; that is needed as soon as one is named."""
+    own = {name: reader.read(name, values.queue) for name in (REQUESTS, EVENTS) if reader.text(name)}
+    targets = reader.with_field("QUEUE")
+    if own.get(REQUESTS) is not None and own.get(REQUESTS) == own.get(EVENTS):
+        reader.wrong(EVENTS, f"has to be another queue than {REQUESTS}")
+    for name in targets:
+        if any(queue is not None and queue.lower() == reader.text(name).lower() for queue in own.values()):
+            reader.wrong(name, f"has to be another queue than {REQUESTS} and {EVENTS}: what is in it is for Airflow")
+    connection, namespace = reader.secret(BUS), f"{BUS}__fullyQualifiedNamespace"
+    reader.check_identity(BUS)
+    host = reader.read(namespace, values.namespace) if reader.text(namespace) else None
+    if connection:
+        reader.read(BUS, values.connection_string)
+        if host is not None:
+            reader.wrong(namespace, f"is set beside {BUS}: only one of the two can be meant")
+    named = [*own, *targets]
+    if named and not connection and not reader.text(namespace):
+        reader.wrong(namespace, f"has to be set for {named[0]} (or {BUS})")
+    return BusAccess(connection, host or "") if connection or host else None
+
+
 def _read_relay(reader: _Reader) -> TopicAccess | None:
     """Check the relay's settings; all of them may be left out, and with the hub the others are needed."""
     key = reader.secret("BRIDGE_TOPIC_KEY", in_header=True)
@@ -290,14 +366,10 @@ def _read_relay(reader: _Reader) -> TopicAccess | None:
         for name in ("BRIDGE_TOPIC_ENDPOINT", f"{CONNECTION}__fullyQualifiedNamespace"):
             if not reader.text(name):
                 reader.wrong(name, f"has to be set for the relay ({HUB})")
-    credential, client_id = (reader.text(f"{CONNECTION}__{name}") for name in ("credential", "clientId"))
-    if credential and credential.lower() != "managedidentity":
-        reader.wrong(f"{CONNECTION}__credential", "has to be managedidentity")
-    if bool(credential) != bool(client_id):
-        reader.wrong(f"{CONNECTION}__{'clientId' if credential else 'credential'}", "has to be set with the other one")
+    reader.check_identity(CONNECTION)
     if not reader.text("BRIDGE_TOPIC_ENDPOINT"):
         return None
-    endpoint = reader.read("BRIDGE_TOPIC_ENDPOINT", _topic)
+    endpoint = reader.read("BRIDGE_TOPIC_ENDPOINT", values.topic)
     if endpoint is not None and endpoint.startswith("http:") and not key:
         reader.wrong("BRIDGE_TOPIC_KEY", "has to be set for an http endpoint: a token is not sent in the clear")
     return TopicAccess(endpoint, key) if endpoint is not None else None
@@ -305,54 +377,65 @@ def _read_relay(reader: _Reader) -> TopicAccess | None:
 
 def _read_entra(reader: _Reader) -> EntraTrust | None:
     """Check the settings for tokens of Entra; they are needed as soon as a target names an app, and only then."""
-    asking = [name for name in reader.target_names() if reader.text(f"{TARGET_PREFIX}{name.upper()}__CALLER_APPS")]
+    asking = reader.with_field("CALLER_APPS")
     for name in ("BRIDGE_ENTRA_TENANT", "BRIDGE_ENTRA_AUDIENCE"):
         if asking and not reader.text(name):
-            reader.wrong(name, f"has to be set for {TARGET_PREFIX}{asking[0].upper()}__CALLER_APPS")
-    tenant = reader.some("BRIDGE_ENTRA_TENANT", _guid)
+            reader.wrong(name, f"has to be set for {asking[0]}")
+    tenant = reader.some("BRIDGE_ENTRA_TENANT", values.guid)
     audiences = reader.some("BRIDGE_ENTRA_AUDIENCE", str)
-    authority = reader.read("BRIDGE_ENTRA_AUTHORITY", _origin)
+    authority = reader.read("BRIDGE_ENTRA_AUTHORITY", values.origin)
     if len(tenant) > 1:
         reader.wrong("BRIDGE_ENTRA_TENANT", "names several tenants: a bridge has one")
     return EntraTrust(min(tenant), audiences, authority) if asking and tenant and audiences and authority else None
 
 
 def _read_store(reader: _Reader) -> str | Tables | None:
-    store = reader.read("BRIDGE_STORE", _store)
-    name = reader.read("BRIDGE_TABLES__tableName", _table)
+    store = reader.read("BRIDGE_STORE", values.store)
+    name = reader.read("BRIDGE_TABLES__tableName", values.table)
     if store != "table":
         return store
-    uri = reader.read("BRIDGE_TABLES__tableServiceUri", _url)
+    uri = reader.read("BRIDGE_TABLES__tableServiceUri", values.url)
     return Tables(uri, name) if uri is not None and name is not None else None
 
 
 def _target(reader: _Reader, name: str, factories: Mapping[str, FactoryId]) -> tuple[Target, TargetRules]:
     prefix = f"{TARGET_PREFIX}{name.upper()}__"
-    url = reader.read(prefix + "URL", _url)
-    reader.read(prefix + "API", _one_of("v2"))
-    auth = reader.read(prefix + "AUTH", _one_of("password", "bearer", "basic"))
-    needs = {"password": ("USERNAME", "PASSWORD"), "basic": ("USERNAME", "PASSWORD"), "bearer": ("TOKEN",)}
-    for suffix in needs.get(auth or "", ()):
-        if not reader.text(prefix + suffix):
-            reader.wrong(prefix + suffix, f"has to be set for AUTH={auth}")
-    hold = reader.read(prefix + "HOLD_SECONDS", _seconds(0, 60))
-    observe = reader.read(prefix + "OBSERVE", _truth)
+    queue = reader.read(prefix + "QUEUE", values.queue) if reader.text(prefix + "QUEUE") else None
+    if not reader.text(prefix + "URL") and not reader.text(prefix + "QUEUE"):
+        reader.wrong(prefix + "URL", "has to be set (or QUEUE, for tasks in mode queue)")
+    url, auth = _read_airflow(reader, prefix) if reader.text(prefix + "URL") else (None, None)
+    hold = reader.read(prefix + "HOLD_SECONDS", values.seconds(0, 60))
+    observe = reader.read(prefix + "OBSERVE", values.truth)
     target = Target(
         name=name,
         url=url or "",
         auth=auth or "",
+        queue=queue or "",
         username=reader.text(prefix + "USERNAME"),
         password=reader.secret(prefix + "PASSWORD"),
         token=reader.secret(prefix + "TOKEN", in_header=True),
         caller_secret=reader.secret(prefix + "CALLER_SECRET"),
-        caller_apps=reader.some(prefix + "CALLER_APPS", _guid),
+        caller_apps=reader.some(prefix + "CALLER_APPS", values.guid),
     )
     rules = TargetRules(
         hold=DEFAULT_HOLD if hold is None else hold,
         observe=bool(observe),
-        factories=reader.some(prefix + "FACTORIES", _known(factories)) if factories else frozenset(),
+        factories=reader.some(prefix + "FACTORIES", values.known(factories)) if factories else frozenset(),
+        modes=frozenset({mode for mode, way in ((Mode.RESUME, url), (Mode.QUEUE, queue)) if way}),
     )
     return target, rules
+
+
+def _read_airflow(reader: _Reader, prefix: str) -> tuple[str | None, str | None]:
+    """Check how a target's Airflow is reached: its URL, and how to sign in there."""
+    url = reader.read(prefix + "URL", values.url)
+    reader.read(prefix + "API", values.one_of("v2"))
+    auth = reader.read(prefix + "AUTH", values.one_of("password", "bearer", "basic"))
+    needs = {"password": ("USERNAME", "PASSWORD"), "basic": ("USERNAME", "PASSWORD"), "bearer": ("TOKEN",)}
+    for suffix in needs.get(auth or "", ()):
+        if not reader.text(prefix + suffix):
+            reader.wrong(prefix + suffix, f"has to be set for AUTH={auth}")
+    return url, auth
 
 
 class _Reader:
@@ -392,8 +475,23 @@ class _Reader:
         """Read a list that may be left out. One that is there and names nothing would leave a door open."""
         if not self.text(name):
             return frozenset()
-        found = self.read(name, lambda text: frozenset(convert(word) for word in _words(text)))
+        found = self.read(name, lambda text: frozenset(convert(word) for word in values.words(text)))
         return found or frozenset()
+
+    def check_identity(self, connection: str) -> None:
+        """Check how the Functions host signs in by a connection: a user-assigned identity needs both settings."""
+        credential, client_id = (self.text(f"{connection}__{name}") for name in ("credential", "clientId"))
+        if credential and credential.lower() != "managedidentity":
+            self.wrong(f"{connection}__credential", "has to be managedidentity")
+        if bool(credential) != bool(client_id):
+            self.wrong(
+                f"{connection}__{'clientId' if credential else 'credential'}", "has to be set with the other one"
+            )
+
+    def with_field(self, field_name: str) -> list[str]:
+        """Return the names of the settings of that kind that targets have."""
+        names = [f"{TARGET_PREFIX}{target.upper()}__{field_name}" for target in self.target_names()]
+        return [name for name in names if self.text(name)]
 
     def target_names(self) -> list[str]:
         names = {_split(name)[0] for name in self._environment if name.startswith(TARGET_PREFIX)}
@@ -420,140 +518,3 @@ def _split(name: str) -> tuple[str, str]:
 
 def _general(name: str) -> str:
     return f"{TARGET_PREFIX}<TARGET>__{_split(name)[1]}" if name.startswith(TARGET_PREFIX) else name
-
-
-def _factories(text: str) -> dict[str, FactoryId]:
-    factories: dict[str, FactoryId] = {}
-    for entry in filter(None, (part.strip() for part in text.split(";"))):
-        alias, equals, arm_id = (part.strip() for part in entry.partition("="))
-        if not equals or not _ALIAS.fullmatch(alias):
-            raise ValueError(f"{entry!r} is not of the form alias=ARM id")
-        if alias.lower() in factories:
-            raise ValueError(f"the alias {alias!r} stands there twice")
-        try:
-            factories[alias.lower()] = FactoryId.parse(arm_id)
-        except ValueError as error:
-            raise ValueError(f"{alias!r} is {error}") from None
-    if not factories:
-        raise ValueError("names no factory")
-    return factories
-
-
-def _known(factories: Mapping[str, FactoryId]) -> Callable[[str], FactoryId]:
-    def convert(text: str) -> FactoryId:
-        if text.lower() not in factories:
-            raise ValueError(f"{text!r} is no alias of BRIDGE_FACTORIES")
-        return factories[text.lower()]
-
-    return convert
-
-
-def _words(text: str) -> list[str]:
-    words = [word for part in re.split("[;,]", text) if (word := part.strip())]
-    if not words:
-        raise ValueError("names nothing")
-    return words
-
-
-def _guid(text: str) -> str:
-    if not _GUID.fullmatch(text.lower()):
-        raise ValueError(f"{text!r} is no id of the form 00000000-0000-0000-0000-000000000000")
-    return text.lower()
-
-
-def _store(text: str) -> str:
-    if text == "table":
-        return text
-    if not text.startswith("sqlite:///") or text == "sqlite:///":
-        raise ValueError("has to be table or sqlite:///path")
-    return text
-
-
-def _table(text: str) -> str:
-    # https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model#table-names
-    if not _TABLE_NAME.fullmatch(text):
-        raise ValueError("has to be 3 to 63 letters and digits, a letter first")
-    return text
-
-
-def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise ValueError("has to be an https URL")
-    try:
-        _ = parts.port
-    except ValueError:
-        raise ValueError("has a port that is none") from None
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("has to be a plain URL: no user, password, query or fragment")
-    if parts.scheme == "http" and not is_loopback(text):
-        raise ValueError("has to be https: http is for loopback only")
-    return text.rstrip("/")
-
-
-def _origin(text: str) -> str:
-    url = _url(text)
-    if urlsplit(url).path:
-        raise ValueError("has to be a host alone: the tenant has a setting of its own")
-    return url
-
-
-def _topic(text: str) -> str:
-    url = _url(text)
-    if not url.endswith("/api/events"):
-        raise ValueError("has to be the topic's endpoint, which ends in /api/events")
-    return url
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL's host is this machine: `localhost`, 127.0.0.0/8 or ::1."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def convert(text: str) -> str:
-        if text.lower() not in words:
-            raise ValueError(f"has to be {' or '.join(words)}")
-        return text.lower()
-
-    return convert
-
-
-def _truth(text: str) -> bool:
-    if text.lower() not in _TRUTH:
-        raise ValueError("has to be true or false")
-    return _TRUTH[text.lower()]
-
-
-def _parameter_name(text: str) -> str:
-    if _PARAMETER_NAME.fullmatch(text) is None:
-        raise ValueError("has to be the name of a pipeline's parameter: letters, digits and underscores")
-    return text
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def convert(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS and low <= int(text) <= high):
-            raise ValueError(f"has to be a whole number from {low} to {high}")
-        return int(text)
-
-    return convert
-
-
-def _seconds(low: int, high: int) -> Callable[[str], timedelta]:
-    def convert(text: str) -> timedelta:
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = -1.0
-        if not low <= seconds <= high:
-            raise ValueError(f"has to be a number of seconds from {low} to {high}")
-        return timedelta(seconds=seconds)
-
-    return convert

@@ -162,6 +162,12 @@ class AdfUnavailable(Problem):
     status, code, title = 503, "adf-unavailable", "ADF could not be reached"
 
 
+class TryAgain(Problem):
+    """The time of the call was not enough for this part of it; nothing was done."""
+
+    status, code, title = 503, "try-again", "There was no time for this one"
+
+
 class ConfigInvalid(Problem):
     """The app's settings are wrong; every error is listed."""
 

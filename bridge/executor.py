@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from bridge import commands as c
 from bridge.model import TimelineEntry, Wait
-from bridge.ports import Adf, Airflow, Clock, Random, Store
+from bridge.ports import Adf, Airflow, Clock, Completions, NoCompletions, Random, Store
 
 R = TypeVar("R")
 
@@ -23,6 +23,7 @@ class World:
     store: Store
     adf: Adf
     airflow: Airflow
+    completions: Completions = field(default_factory=NoCompletions)
 
 
 class Sleepers:
@@ -147,6 +148,8 @@ class Executor:
                 return airflow.parked(target, page)
             case c.Resume(task, completion):
                 return airflow.resume(task, completion)
+            case c.Enqueue(target, reply_to, completion):
+                return self._world.completions.send(target, reply_to, completion)
             case _:
                 return self._call_adf(command)
 

@@ -87,6 +87,17 @@ class Fields:
             return words
         return tuple(word for word in words if word in value)
 
+    def entries(self, name: str, *, most: int) -> list[object]:
+        """Read a required list of 1 to `most` entries, whatever they are."""
+        value = self._get(name)
+        if not isinstance(value, list):
+            self.wrong(name, f"has to be a list, not {kind_of(value)}" if value is not None else "is missing")
+            return []
+        if not 1 <= len(value) <= most:
+            self.wrong(name, f"has {len(value)} entries; it has to have 1 to {most}")
+            return []
+        return value
+
     def time(self, name: str) -> datetime:
         """Read a time in ISO 8601 with its offset; returned in UTC."""
         text = self.text(name)

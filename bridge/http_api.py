@@ -9,18 +9,20 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final
 
-from bridge import decide, http_requests, service, views
+from bridge import decide, http_requests, service, triggering, views
 from bridge.app import App, invalid_health
 from bridge.callers import Caller
-from bridge.errors import ConfigInvalid, FieldError, InvalidFields, NotFound, Problem
+from bridge.errors import ConfigInvalid, FieldError, InvalidFields, NotFound, Problem, TryAgain
 from bridge.model import FactoryId, RunKey, Verdict, WaitState, is_run_id
 from bridge.ports import WaitFilter
 from bridge.telemetry import Log
 
 MOST_LISTED: Final = 500
 LISTED: Final = 50
+BATCH_AGAIN: Final = timedelta(seconds=1)
 _DIGITS: Final = 9
 
 
@@ -63,7 +65,14 @@ def answer(call: Callable[[App, Request], Response], get_app: Callable[[], App],
 
 def problem_response(problem: Problem) -> Response:
     """Return a problem as application/problem+json (https://www.rfc-editor.org/rfc/rfc9457)."""
-    document = {
+    retry_after = _retry_after(problem)
+    headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
+    return Response(problem.status, _dump(problem_document(problem)), headers, content_type="application/problem+json")
+
+
+def problem_document(problem: Problem) -> dict[str, Any]:
+    """Return a problem as the object that stands in a body."""
+    return {
         "type": f"urn:adf-bridge:problem:{problem.code}",
         "title": problem.title,
         "status": problem.status,
@@ -71,10 +80,11 @@ def problem_response(problem: Problem) -> Response:
         "detail": problem.detail,
         "errors": [{"field": error.field, "message": error.message} for error in problem.errors],
     }
-    headers = {}
-    if problem.retry_after is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after.total_seconds())))
-    return Response(problem.status, _dump(document), headers, content_type="application/problem+json")
+
+
+def _retry_after(problem: Problem) -> int | None:
+    """Return after how many seconds a call may be sent again."""
+    return None if problem.retry_after is None else max(1, math.ceil(problem.retry_after.total_seconds()))
 
 
 # --- calls ------------------------------------------------------------------------------------------------------------
@@ -82,13 +92,7 @@ def problem_response(problem: Problem) -> Response:
 
 def post_run(app: App, request: Request) -> Response:
     """`POST /runs`: start a run, optionally with a wait for it."""
-    document = http_requests.load_object(request.body, most=app.config.max_body_bytes)
-    trigger = http_requests.trigger_request(document, request.headers.get("idempotency-key"), app.rules)
-    if trigger.wait is not None:
-        _caller(app, request).check_target(trigger.wait.task.target, trigger.factory)
-    else:
-        _caller(app, request).check_run(trigger.factory)
-    started = app.run(service.start_run(trigger, app.rules))
+    started = triggering.start(app, request.body, request.headers.get("idempotency-key"), request.headers)
     headers = {"Idempotent-Replay": "true"} if started.replay else {}
     return Response(202, started.document, headers)
 
@@ -139,10 +143,46 @@ def _only_factory(app: App, run_id: str) -> FactoryId:
 def post_wait(app: App, request: Request) -> Response:
     """`POST /waits`: wait for a run that exists."""
     document = http_requests.load_object(request.body, most=app.config.max_body_bytes)
-    asked = http_requests.run_wait(document, app.rules)
-    _caller(app, request).check_target(asked.wait.task.target, asked.key.factory)
+    return Response(200, _dump(_register(app, _caller(app, request), document)))
+
+
+def _register(app: App, caller: Caller, body: object) -> dict[str, Any]:
+    asked = http_requests.run_wait(body, app.rules)
+    caller.check_target(asked.wait.task.target, asked.key.factory)
     registered = app.run(service.register_wait(asked.key, asked.wait, app.rules))
-    return Response(200, _dump(views.registration_document(registered.run, registered.wait, app.rules)))
+    return views.registration_document(registered.run, registered.wait, app.rules)
+
+
+def post_waits(app: App, request: Request) -> Response:
+    """`POST /waits/batch`: register many waits, each for itself: one that is refused does not fail the others."""
+    document = http_requests.load_object(request.body, most=app.config.max_body_bytes)
+    caller = _caller(app, request)
+
+    def answer_one(body: object, *, in_time: bool) -> dict[str, Any]:
+        return _answer_one(app, caller, body) if in_time else _refused_one(body, _too_late())
+
+    return Response(200, _dump({"waits": app.batch(http_requests.wait_batch(document), answer_one)}))
+
+
+def _answer_one(app: App, caller: Caller, body: object) -> dict[str, Any]:
+    """Answer one wait of a batch with its registration, or with what is wrong."""
+    try:
+        return _register(app, caller, body)
+    except Problem as problem:
+        app.log.warning("call.refused", code=problem.code, status=problem.status, detail=problem.detail)
+        return _refused_one(body, problem)
+    except Exception as error:  # noqa: BLE001 - as in `answer`: one wait does not fail the others
+        app.log.failure("call.failed", error, call="post_waits")
+        return _refused_one(body, Problem("It was logged; nothing was promised. Send the request again."))
+
+
+def _refused_one(body: object, problem: Problem) -> dict[str, Any]:
+    document = {**problem_document(problem), "retry_after": _retry_after(problem)}
+    return {"token": http_requests.token_of(body), "problem": document}
+
+
+def _too_late() -> TryAgain:
+    return TryAgain("The batch took too long to get to this wait. Send it again.", retry_after=BATCH_AGAIN)
 
 
 def get_wait(app: App, request: Request) -> Response:

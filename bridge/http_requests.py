@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Never
@@ -13,6 +14,8 @@ from bridge.errors import (
     BadJson,
     BodyTooLarge,
     FactoryNotAllowed,
+    FieldError,
+    InvalidFields,
     MissingIdempotencyKey,
     TargetUnknown,
     TokenMismatch,
@@ -48,6 +51,9 @@ KEY_CHARS: Final = 255
 # https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules#microsoftdatafactory
 PIPELINE_CHARS: Final = 260
 MAX_DEPTH: Final = 64
+MOST_WAITS: Final = 500
+_REPLY_TO: Final = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+_SETTING_OF: Final = {Mode.RESUME: "URL", Mode.QUEUE: "QUEUE"}
 _ENDS: Final = tuple(status for status in RunStatus if status.is_terminal)
 
 
@@ -137,7 +143,9 @@ def trigger_request(document: Mapping[str, Any], idempotency_key: str | None, ru
     if recover_from is not None and wrapped is Wrapped.ALWAYS:
         fields.wrong("wrapped", "cannot be 'always' with `recover_from`: the pipeline itself is run again")
     previous = _continuation(fields.nested("previous")) if fields.has("previous") else None
-    wait = _wait(fields.nested("wait")) if fields.has("wait") else None
+    wait = _wait(fields.nested("wait"), rules) if fields.has("wait") else None
+    if wait is not None and wait.reply_to is not None:
+        fields.wrong("wait.reply_to", "is for POST /waits: only the listener knows it, once the task is deferred")
     if previous is not None and wait is None:
         fields.wrong("previous", "needs `wait`: it names the task whose previous try is meant")
     fields.no_others()
@@ -187,25 +195,36 @@ def _continuation(fields: Fields) -> Continuation:
     return Continuation(do, after, since_try)
 
 
-def run_wait(document: Mapping[str, Any], rules: Rules) -> RunWait:
+def run_wait(document: object, rules: Rules) -> RunWait:
     """Read the body of `POST /waits`: with `factory` and `run_id`, or with `match`."""
+    if not isinstance(document, dict):
+        raise InvalidFields([FieldError("waits", f"has to be a list of objects, and holds {kind_of(document)}")])
     fields = Fields(document)
     if not fields.has("match"):
         factory_text = fields.text("factory", most=500)
         run_id = fields.text("run_id")
         fields.check("run_id", run_id, is_run_id, "is no run id")
-        wait = _wait(fields)
+        wait = _wait(fields, rules)
         fields.finish()
         _check_target(wait, rules)
         return RunWait(RunKey(allowed_factory(factory_text, rules), run_id), wait)
     factory_text, match = _match(fields.nested("match"))
-    wait = _wait(fields)
+    wait = _wait(fields, rules)
     if wait.on_abandon is not OnAbandon.LEAVE:
         fields.wrong("on_abandon", "has to be 'leave' with a match: a run that others start is not cancelled")
     fields.finish()
     _check_target(wait, rules)
     key = match_key(allowed_factory(factory_text, rules), match.pipeline, wait.task.token)
     return RunWait(key, replace(wait, match=match))
+
+
+def wait_batch(document: Mapping[str, Any]) -> list[object]:
+    """Read the body of `POST /waits/batch`: a list of bodies of `POST /waits`, not looked into yet."""
+    fields = Fields(document)
+    waits = fields.entries("waits", most=MOST_WAITS)
+    fields.no_others()
+    fields.finish()
+    return waits
 
 
 def _match(fields: Fields) -> tuple[str, Match]:
@@ -269,10 +288,35 @@ def _parameters(fields: Fields) -> Mapping[str, Any]:
     return parameters
 
 
-def _wait(fields: Fields) -> WaitRequest:
+def _wait(fields: Fields, rules: Rules) -> WaitRequest:
     target = fields.text("target").lower()
     mode = fields.one_of("mode", Mode)
-    task = fields.nested("task")
+    known = rules.targets.get(target)
+    if known is not None and mode not in known.modes:
+        missing = f"BRIDGE_AIRFLOW__{target.upper()}__{_SETTING_OF[mode]}"
+        fields.wrong("mode", f"has to be another one for this target: {missing} is not set on the bridge")
+    reply_to = fields.optional_text("reply_to", most=128)
+    if reply_to is not None:
+        wording = "has to be 1 to 128 letters, digits, '.', '_', '~' and '-'"
+        fields.check("reply_to", reply_to, lambda text: _REPLY_TO.fullmatch(text) is not None, wording)
+        if mode is not Mode.QUEUE:
+            fields.wrong("reply_to", "goes with the mode 'queue', and only with that one")
+    reference = _task(target, fields.nested("task"))
+    deadline = fields.time("deadline")
+    on_abandon = fields.one_of("on_abandon", OnAbandon, default=OnAbandon.LEAVE)
+    keep = fields.yes_or_no("keep_for_next_try", default=False)
+    fields.no_others()
+    return WaitRequest(
+        task=reference,
+        mode=mode,
+        deadline=deadline,
+        on_abandon=on_abandon,
+        keep_for_next_try=keep,
+        reply_to=reply_to,
+    )
+
+
+def _task(target: str, task: Fields) -> TaskRef:
     reference = TaskRef(
         target=target,
         dag_id=_segment(task, "dag_id"),
@@ -283,12 +327,19 @@ def _wait(fields: Fields) -> WaitRequest:
         task_instance_id=task.optional_text("task_instance_id", most=64),
         nonce=task.text("nonce", most=128),
     )
-    deadline = fields.time("deadline")
-    on_abandon = fields.one_of("on_abandon", OnAbandon, default=OnAbandon.LEAVE)
-    keep = fields.yes_or_no("keep_for_next_try", default=False)
     task.no_others()
-    fields.no_others()
-    return WaitRequest(task=reference, mode=mode, deadline=deadline, on_abandon=on_abandon, keep_for_next_try=keep)
+    return reference
+
+
+def token_of(body: object) -> str | None:
+    """Return the token that the body of `POST /waits` is about, whatever else is wrong with it; None without one."""
+    fields = Fields(body if isinstance(body, dict) else {})
+    task = _task(fields.text("target").lower(), fields.nested("task"))
+    try:
+        fields.finish()
+    except InvalidFields:
+        return None
+    return task.token
 
 
 def _segment(fields: Fields, name: str) -> str:

@@ -77,7 +77,8 @@ class Outcome(StrEnum):
 class Mode(StrEnum):
     """How a completion reaches a task."""
 
-    RESUME = "resume"
+    RESUME = "resume"  # Airflow's API: the parked task is answered
+    QUEUE = "queue"  # a message to the listener that serves the deferred task's triggerer
 
 
 class OnAbandon(StrEnum):
@@ -107,7 +108,7 @@ class WaitState(StrEnum):
 
     @property
     def is_told(self) -> bool:
-        """Whether it is Airflow that is called when a wait in this state is due: to be told, or for the proof of it."""
+        """Whether it is the task that is reached for when a wait in this state is due: told, or looked at for proof."""
         return self in (WaitState.DUE, WaitState.INLINE)
 
 
@@ -413,6 +414,8 @@ class Wait:
     keep_for_next_try: bool = False
     completion: Completion | None = None
     decided_at: datetime | None = None  # when it was known what the task is to be told
+    reply_to: str | None = None  # mode queue: the listener that registered the wait last, and so serves its task
+    listened_at: datetime | None = None  # when that was
     timeline: tuple[TimelineEntry, ...] = ()
     news: int = 0  # how many of the newest lines are not stored yet
     version: str = ""
@@ -421,6 +424,11 @@ class Wait:
     def is_over(self) -> bool:
         """Whether the wait is final, and nothing is left to do for it: no proof, no run to cancel."""
         return self.state.is_final and self.due_at is None
+
+    @property
+    def lacks_listener(self) -> bool:
+        """Whether nobody can be told: its task is deferred, and no listener has registered for it yet."""
+        return self.mode is Mode.QUEUE and self.reply_to is None
 
     @property
     def watched(self) -> TaskRef | None:
@@ -491,7 +499,8 @@ class EventRecord:
 class WaitRequest:
     """What a caller asks for when it wants a task completed.
 
-    With `keep_for_next_try` the run is not abandoned while the task's next try may take it over.
+    With `keep_for_next_try` the run is not abandoned while the task's next try may take it over. `reply_to` is the
+    listener that asks, in mode queue; the task itself, which is not deferred yet, names none.
     """
 
     task: TaskRef
@@ -500,6 +509,7 @@ class WaitRequest:
     on_abandon: OnAbandon = OnAbandon.LEAVE
     match: Match | None = None
     keep_for_next_try: bool = False
+    reply_to: str | None = None
 
 
 class Wrapped(StrEnum):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from bridge.model import FactoryId, Wait
+from bridge.model import FactoryId, Mode, Wait
 
 # Airflow fails a try that is resumed before its worker has reported that it parked, and nothing in its API says when
 # that was. Measured on 3.3.2: the report comes within 1.2 s, or 5.3 to 6.2 s after parking (a worker that misses the
@@ -96,6 +96,9 @@ FINISH_AFTER: Final = timedelta(seconds=60)
 FINISH_AGAIN: Final = timedelta(seconds=60)
 FINISH_AGAIN_CAP: Final = timedelta(minutes=15)
 FINISH_FOR: Final = timedelta(days=7)
+# Where Airflow cannot be asked, a try is held to be over as long as a later one has asked this short a time ago.
+OVERTAKEN_FOR: Final = timedelta(minutes=10)
+OVERTAKEN_AGAIN: Final = timedelta(seconds=30)
 
 MESSAGE_CHARS: Final = 4_000
 MAX_DEADLINE: Final = timedelta(days=45)  # ADF keeps a run's history for 45 days
@@ -103,11 +106,15 @@ MAX_DEADLINE: Final = timedelta(days=45)  # ADF keeps a run's history for 45 day
 
 @dataclass(frozen=True, slots=True)
 class TargetRules:
-    """What the pure core must know of a target. `factories` are those that its callers may use: all, if it is empty."""
+    """What the pure core must know of a target. `factories` are those that its callers may use: all, if it is empty.
+
+    `modes` are the ways to its tasks: resume with a URL of Airflow, queue with a queue.
+    """
 
     hold: timedelta = DEFAULT_HOLD
     observe: bool = False
     factories: frozenset[FactoryId] = frozenset()
+    modes: frozenset[Mode] = frozenset({Mode.RESUME})
 
     def may_use(self, factory: FactoryId) -> bool:
         """Whether callers of this target may use a factory."""

@@ -239,6 +239,34 @@ class Airflow(Protocol):
         ...
 
 
+class Completions(Protocol):
+    """The queues that completions go to, by target name. Never raises for what the broker answers or does not."""
+
+    def send(self, target: str, reply_to: str, completion: Completion) -> Accepted | Refusal:
+        """Put one message for a listener into its target's queue; what was not accepted for sure may be there twice."""
+        ...
+
+    def check(self, target: str) -> Refusal | None:
+        """Open the way to the target's queue, as sending does, and send nothing."""
+        ...
+
+
+class NoCompletions:
+    """The port `Completions` where no target has a queue."""
+
+    _NONE = Refusal(RefusalKind.UNREACHABLE, "the target has no queue")
+
+    def send(self, target: str, reply_to: str, completion: Completion) -> Refusal:
+        """Refuse: there is nowhere to send it."""
+        del target, reply_to, completion
+        return self._NONE
+
+    def check(self, target: str) -> Refusal:
+        """Refuse: there is no queue."""
+        del target
+        return self._NONE
+
+
 @dataclass(frozen=True, slots=True)
 class WaitFilter:
     """Which waits to list; None means any."""

@@ -16,7 +16,7 @@ from bridge.app import App
 from bridge.callers import Tokens
 from bridge.errors import ConfigInvalid, FieldError
 from bridge.executor import Executor, Sleepers, World, pass_by
-from bridge.ports import Store
+from bridge.ports import Completions, NoCompletions, Store
 from bridge.relay import Relay
 from bridge.telemetry import Log
 
@@ -56,8 +56,18 @@ def get_app() -> App:
 
 
 def has_relay() -> bool:
-    """Whether the app has the function `relay`; the one setting that is read when the app is imported."""
+    """Whether the app has the function `relay`. This and the next two are read when the app is imported, none else."""
     return bool(config.relay_hub(os.environ))
+
+
+def has_requests_queue() -> bool:
+    """Whether the app has the function `run_request`."""
+    return bool(config.requests_queue(os.environ))
+
+
+def has_events_queue() -> bool:
+    """Whether the app has the function `run_event_queued`."""
+    return bool(config.events_queue(os.environ))
 
 
 def get_relay() -> Relay:
@@ -95,7 +105,8 @@ def build(settings: config.Config, *, reach: Callable[[commands.Point], None] = 
         random=SystemRandom(),
         store=_store(settings),
         adf=DataFactory(endpoint=settings.adf_endpoint, token=settings.adf_token),
-        airflow=AirflowRest(settings.targets),
+        airflow=AirflowRest({name: target for name, target in settings.targets.items() if target.url}),
+        completions=_completions(settings),
     )
     threads = _threads()
     executor = Executor(world, sleepers=Sleepers(max(1, threads // 4)), reach=reach, tell=log.story)
@@ -110,6 +121,16 @@ def build_relay(settings: config.Config, log: Log) -> Relay:
         raise ConfigInvalid([FieldError("BRIDGE_TOPIC_ENDPOINT", "has to be set for the relay")])
     topic = EventGridTopic(endpoint=settings.topic.endpoint, key=settings.topic.key)
     return Relay(topic, list(settings.rules.factories.values()), SystemClock().now, log)
+
+
+def _completions(settings: config.Config) -> Completions:
+    """Return the way to the targets' queues, where any has one."""
+    queues = {name: target.queue for name, target in settings.targets.items() if target.queue}
+    if settings.bus is None or not queues:
+        return NoCompletions()
+    from bridge.adapters.service_bus import ServiceBusCompletions
+
+    return ServiceBusCompletions(settings.bus, queues)
 
 
 def _tokens(settings: config.Config) -> Tokens | None:

@@ -1,5 +1,5 @@
-"""Azure on a laptop, put together: the local Data Factory, Event Grid and Functions host, wired up with
-keys made for this start.
+"""Azure on a laptop, put together: the local Data Factory, Event Grid, Functions host and, where it is wanted, Service
+Bus, wired up with keys made for this start.
 """
 
 import os
@@ -28,30 +28,33 @@ _TOPIC = "adf-bridge"
 _SUBSCRIPTION = "run-event"
 _EVENT_FUNCTION = "run_event"
 _HUB = "adf-run-logs"
+COMPLETIONS_QUEUE, REQUESTS_QUEUE, EVENTS_QUEUE = "completions", "requests", "events"
+_QUEUES = (f"{COMPLETIONS_QUEUE},requires_session", REQUESTS_QUEUE, EVENTS_QUEUE)
 _EVENT_GRID = "https://eventgrid.azure.net"  # what a pipeline's managed identity signs in to
 _CALL_TIMEOUT_SECONDS = 30
 
 
 @dataclass(frozen=True)
 class AirflowTarget:
-    """An Airflow that the bridge may complete tasks of. Without a user name, BRIDGE_AIRFLOW__… settings say
-    how to log in.
+    """An Airflow whose tasks the bridge may complete: by its REST API, by a queue of the local Service Bus, or by both.
+    Without a user name, BRIDGE_AIRFLOW__… settings say how to log in.
     """
 
-    url: str
+    url: str | None = None
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    queue: str | None = None
 
 
 class LocalAzure:
-    """The three local services, each in a process of its own, that run the bridge as Azure would.
+    """The local services, each in a process of its own, that run the bridge as Azure would.
 
     `with LocalAzure(...) as azure:` starts them and stops them. `azure.ready` says where everything is. A
     crash is `azure.functions.kill()` and, later, `azure.functions.start()`: the port stays the same, so
     Event Grid finds it again.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each of them is somebody's choice
         self,
         *,
         pipelines: Path,
@@ -62,9 +65,13 @@ class LocalAzure:
         diagnostics: bool = False,
         adf: Sequence[str] = (),
         event_grid: Sequence[str] = (),
+        service_bus: Sequence[str] | None = None,
     ) -> None:
-        """Describe it. `settings` are further app settings of the bridge, `adf` and `event_grid` further arguments of
-        the local Data Factory and Event Grid. Nothing is started yet.
+        """Describe it. `settings` are further app settings of the bridge, `adf`, `event_grid` and `service_bus` further
+        arguments of these services. Nothing is started yet.
+
+        With `service_bus`, be it empty, there is one: with a queue for completions, one for requests and one for
+        events, which Event Grid then delivers to. With None, there is none.
 
         Run events come from the pipelines' wrappers, which `bridge wrap` puts into the factory; with `diagnostics`,
         from diagnostic records, by an event hub and the bridge's relay.
@@ -77,6 +84,7 @@ class LocalAzure:
         self.diagnostics = diagnostics
         self._adf_options = tuple(adf)
         self._event_grid_options = tuple(event_grid)
+        self._service_bus_options = None if service_bus is None else tuple(service_bus)
         self.function_key, self.event_grid_key, self.master_key = (secrets.token_hex(24) for _ in range(3))
         self.topic_key, self.topic_token = secrets.token_hex(24), secrets.token_hex(24)
         self.adf_token = secrets.token_hex(24)
@@ -108,6 +116,11 @@ class LocalAzure:
     def functions(self) -> LocalProcess:
         """The Functions host with the bridge in it."""
         return self._processes["functions_host"]
+
+    @property
+    def service_bus(self) -> LocalProcess | None:
+        """The local Service Bus, where there is one."""
+        return self._processes.get("service_bus")
 
     @property
     def logs(self) -> dict[str, Path]:
@@ -143,6 +156,9 @@ class LocalAzure:
         return next((process for process in self._processes.values() if not process.alive), None)
 
     def _start_services(self) -> None:
+        if self._service_bus_options is not None:
+            queues = (part for queue in _QUEUES for part in ("--queue", queue))
+            self._start("service_bus", "--state", str(self.state / "service_bus"), *queues, *self._service_bus_options)
         self._start(
             "event_grid",
             *("--state", str(self.state / "event_grid"), "--topic", _TOPIC, "--topic-key", self.topic_key),
@@ -194,26 +210,40 @@ class LocalAzure:
                 "BRIDGE_TOPIC_ENDPOINT": self._topic_endpoint,
                 "BRIDGE_TOPIC_KEY": self.topic_key,
             }
+        if self.service_bus is not None:
+            settings |= {
+                "BRIDGE_SERVICEBUS": self.service_bus.ready["connection_string"],
+                "BRIDGE_REQUESTS_QUEUE": REQUESTS_QUEUE,
+                "BRIDGE_EVENTS_QUEUE": EVENTS_QUEUE,
+            }
         for name, target in self.airflow.items():
             prefix = f"BRIDGE_AIRFLOW__{name.upper()}__"
-            settings[f"{prefix}URL"] = target.url
+            if target.url is not None:
+                settings[f"{prefix}URL"] = target.url
+            if target.queue is not None:
+                settings[f"{prefix}QUEUE"] = target.queue
             if target.username is not None:
                 settings |= {f"{prefix}AUTH": "password", f"{prefix}USERNAME": target.username}
                 settings[f"{prefix}PASSWORD"] = target.password or ""
         return settings | self.settings
 
     def subscribe(self, *, name: str = _SUBSCRIPTION, only: Sequence[str] = ()) -> None:
-        """Let Event Grid deliver to the bridge. `start` has done it; a restarted Event Grid needs it again. A second
-        subscription, of another name, delivers events of the types in `only` twice.
+        """Let Event Grid deliver to the bridge, by the queue of events where there is one. `start` has done it; a
+        restarted Event Grid needs it again. A second subscription, of another name, delivers events of the types in
+        `only` twice.
 
-        Event Grid does its handshake with the bridge first, so this also proves that the way is open.
+        Event Grid does its handshake with the bridge first, so this also proves that the way is open; a queue it does
+        not ask.
         """
         query = urlencode({"functionName": _EVENT_FUNCTION, "code": self.event_grid_key})
+        kind, address = "AzureFunction", f"{self.functions.url}/runtime/webhooks/EventGrid?{query}"
+        if self.service_bus is not None:
+            kind, address = "ServiceBusQueue", f"{self.service_bus.ready['endpoint']}/{EVENTS_QUEUE}"
         subscription = {
             "name": name,
             "topic": _TOPIC,
-            "endpoint_type": "AzureFunction",
-            "endpoint_url": f"{self.functions.url}/runtime/webhooks/EventGrid?{query}",
+            "endpoint_type": kind,
+            "endpoint_url": address,
             "event_delivery_schema": "CloudEventSchemaV1_0",
             "included_event_types": [*only],
         }
@@ -242,7 +272,8 @@ class LocalAzure:
     def _describe(self) -> dict[str, Any]:
         """Ask the host for a sign of life, and say where everything is."""
         _call("GET", f"{self.functions.url}/admin/host/status", headers={"x-functions-key": self.master_key})
-        return {
+        queues = {} if self.service_bus is None else {"service_bus": self.service_bus.ready["connection_string"]}
+        return queues | {
             "functions_url": self.functions.url,
             "function_key": self.function_key,
             "event_grid_key": self.event_grid_key,

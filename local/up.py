@@ -20,14 +20,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run it all until Ctrl-C or SIGTERM. Returns 0, or 1 when a service failed (standard error says which
     and why).
     """
-    options = _parser().parse_args(arguments)
-    azure = LocalAzure(
-        pipelines=options.pipelines,
-        state=options.state or _fresh_state(),
-        airflow=_targets(options.airflow, options.airflow_auth),
-        app=options.app,
-        diagnostics=options.diagnostics,
-    )
+    azure = describe(arguments)
     for number in (signal.SIGTERM, signal.SIGINT):  # a shell's background job would ignore the latter
         signal.signal(number, signal.default_int_handler)
     try:
@@ -45,6 +38,19 @@ def main(arguments: Sequence[str]) -> int:
         azure.stop()
 
 
+def describe(arguments: Sequence[str]) -> LocalAzure:
+    """What the command line asks for, not started."""
+    options = _parser().parse_args(arguments)
+    return LocalAzure(
+        pipelines=options.pipelines,
+        state=options.state or _fresh_state(),
+        airflow=_targets(options.airflow, options.airflow_auth, options.airflow_queue),
+        app=options.app,
+        diagnostics=options.diagnostics,
+        service_bus=() if options.service_bus or options.airflow_queue else None,
+    )
+
+
 def watch(azure: LocalAzure) -> int:
     """Wait until a service ends by itself; say so with the end of its log."""
     never = threading.Event()
@@ -58,13 +64,15 @@ def watch(azure: LocalAzure) -> int:
     return 1
 
 
-def _targets(urls: Sequence[tuple[str, str]], logins: Sequence[tuple[str, str]]) -> dict[str, AirflowTarget]:
+def _targets(
+    urls: Sequence[tuple[str, str]], logins: Sequence[tuple[str, str]], queues: Sequence[tuple[str, str]]
+) -> dict[str, AirflowTarget]:
     """The Airflow targets of the command line."""
-    known = dict(logins)
+    url, login, queue = dict(urls), dict(logins), dict(queues)
     targets = {}
-    for name, url in urls:
-        username, _, password = known[name].partition(":") if name in known else (None, "", None)
-        targets[name] = AirflowTarget(url, username, password)
+    for name in {**url, **queue}:
+        username, _, password = login[name].partition(":") if name in login else (None, "", None)
+        targets[name] = AirflowTarget(url.get(name), username, password, queue.get(name))
     return targets
 
 
@@ -115,5 +123,18 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME=USER:PASSWORD",
         help="how to log in there (default: BRIDGE_AIRFLOW__NAME__USERNAME and …__PASSWORD of the environment)",
+    )
+    parser.add_argument(
+        "--service-bus",
+        action="store_true",
+        help="run a Service Bus with the queues completions, requests and events; events then come by the queue",
+    )
+    parser.add_argument(
+        "--airflow-queue",
+        type=_pair,
+        action="append",
+        default=[],
+        metavar="NAME=QUEUE",
+        help="an Airflow whose completions go to a queue (here: completions); implies --service-bus",
     )
     return parser

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / ".cache" / "test"
 PYTHON = ROOT / ".venv" / "bin" / "python"
 AIRFLOW_PYTHON = ROOT / ".venv-airflow-3.3" / "bin" / "python"
+AIRFLOW_2_PYTHON = ROOT / ".venv-airflow-2.11" / "bin" / "python"
 
 _LEFT_OUT = re.compile(r"\b(\d+) (skipped|deselected|xfailed|xpassed)\b")
 _CLOSING = re.compile(r"\b\d+ \w+.* in \d+\.\d+s")
@@ -120,13 +121,16 @@ def parts() -> tuple[Part, ...]:
         Tests("stateful", ROOT / "tests/stateful", timedelta(minutes=10)),
         Tests("contract", ROOT / "tests/contract", timedelta(minutes=10)),
         Tests("component", ROOT / "tests/component", timedelta(minutes=15)),
-        Tests(
-            "provider",
-            ROOT / "airflow_provider/tests",
-            timedelta(minutes=10),
-            python=AIRFLOW_PYTHON,
-            config=ROOT / "airflow_provider/pyproject.toml",
-            environment={"AIRFLOW_HOME": str(REPORTS / "airflow-home")},
+        *(
+            Tests(
+                name,
+                ROOT / "airflow_provider/tests",
+                timedelta(minutes=10),
+                python=python,
+                config=ROOT / "airflow_provider/pyproject.toml",
+                environment={"AIRFLOW_HOME": str(REPORTS / "airflow-home" / name)},
+            )
+            for name, python in (("provider", AIRFLOW_PYTHON), ("provider-2", AIRFLOW_2_PYTHON))
         ),
         Tests("e2e", ROOT / "tests/e2e", timedelta(minutes=25)),
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from airflow_adf_bridge.airflow_api import AirflowException
@@ -34,7 +35,12 @@ class AdfBridgeConfigurationError(AdfBridgeError, ValueError):
 
 
 class AdfBridgeUnreachableError(AdfBridgeError):
-    """The bridge gave no usable answer in the time it had."""
+    """The bridge gave no usable answer in the time it had. `retry_after` is what it asked for last, if it did."""
+
+    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
+        """Say what happened."""
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class AdfBridgeRefusedError(AdfBridgeError):
@@ -52,6 +58,10 @@ class AdfBridgeRefusedError(AdfBridgeError):
         if self.code in WHAT_TO_DO:
             lines.append(WHAT_TO_DO[self.code])
         super().__init__("\n".join(lines))
+
+
+class AdfBridgeListenerError(AdfBridgeError):
+    """The triggerer could not listen for the end of the run (mode queue). The run itself may go on."""
 
 
 class AdfBridgeRunError(AdfBridgeError):

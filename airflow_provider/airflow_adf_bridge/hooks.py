@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -15,8 +15,9 @@ from urllib.parse import quote
 import requests
 
 from airflow_adf_bridge import __version__
-from airflow_adf_bridge.airflow_api import BaseHook
+from airflow_adf_bridge.airflow_api import BaseHook, mask_secret
 from airflow_adf_bridge.bridge_url import bridge_url
+from airflow_adf_bridge.completions_queue import CompletionsQueue
 from airflow_adf_bridge.entra import EntraAuth, default_credential
 from airflow_adf_bridge.errors import AdfBridgeConfigurationError, AdfBridgeRefusedError, AdfBridgeUnreachableError
 from airflow_adf_bridge.patience import Patience
@@ -79,6 +80,19 @@ class AdfBridgeHook(BaseHook):
                 "(letters, digits, underscore), as in BRIDGE_AIRFLOW__<TARGET>__URL there."
             )
         return target
+
+    @cached_property
+    def mode(self) -> str:
+        """How the connection wants its tasks to wait; empty when it does not say."""
+        return self._extra("mode").lower()
+
+    @cached_property
+    def completions_queue(self) -> CompletionsQueue:
+        """The queue that completions come through in mode queue. Raises AdfBridgeConfigurationError."""
+        queue = CompletionsQueue.of(self.connection.extra_dejson, self.adf_bridge_conn_id)
+        for secret in queue.secrets:
+            mask_secret(secret)
+        return queue
 
     def factory(self, factory_name: str | None = None, resource_group_name: str | None = None) -> str:
         """Return the factory as the bridge takes it: an ARM id where the parts are known, else an alias.
@@ -156,9 +170,24 @@ class AdfBridgeHook(BaseHook):
         run = f"a run of pipeline {match.get('pipeline')!r}" if isinstance(match, Mapping) else f"run {body['run_id']}"
         return self._call("POST", "/waits", f"to wait for {run}", Patience(self._clock, patience), json=body)
 
-    def get_wait(self, token: str) -> dict[str, Any]:
+    def register_waits(
+        self, bodies: Sequence[Mapping[str, Any]], *, patience: timedelta, timeout: tuple[float, float] = TIMEOUT
+    ) -> list[dict[str, Any]]:
+        """Register waits that a listener serves, at most 500; return what each was answered, in their order.
+
+        An answer is that of `register_wait`, or has `token` and `problem`. Raises as `start_run`.
+        """
+        what = f"to wait for {len(bodies)} {'run' if len(bodies) == 1 else 'runs'}"
+        patient = Patience(self._clock, patience)
+        answer = self._call("POST", "/waits/batch", what, patient, timeout=timeout, json={"waits": list(bodies)})
+        waits = answer.get("waits")
+        if not isinstance(waits, list) or len(waits) != len(bodies):
+            raise AdfBridgeUnreachableError(f"The bridge at {self.url} did not answer {what} with as many answers.")
+        return [one if isinstance(one, dict) else {} for one in waits]
+
+    def get_wait(self, token: str, *, patience: timedelta = PATIENCE) -> dict[str, Any]:
         """Return the wait of that token with its run, and `completed` when the run has ended. Raises as `start_run`."""
-        return self._call("GET", f"/waits/{quote(token, safe='')}", "to show the wait", Patience(self._clock, PATIENCE))
+        return self._call("GET", f"/waits/{quote(token, safe='')}", "to show the wait", Patience(self._clock, patience))
 
     def get_run(self, run_id: str) -> dict[str, Any]:
         """Return what the bridge knows of a run, and its waits. Raises as `start_run`."""
@@ -242,7 +271,8 @@ class AdfBridgeHook(BaseHook):
                 raise AdfBridgeUnreachableError(
                     f"The bridge at {self.url} gave no usable answer {what} in {patience.seconds:g} s "
                     f"({patience.attempts} attempts). The last: {trouble}. Check the connection "
-                    f"{self.adf_bridge_conn_id} and the bridge's /api/health."
+                    f"{self.adf_bridge_conn_id} and the bridge's /api/health.",
+                    retry_after=wanted,
                 )
             if patience.is_to_be_said():
                 self._say(what, trouble, seconds, queued=patience.queued)

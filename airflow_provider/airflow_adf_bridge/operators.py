@@ -13,6 +13,7 @@ from airflow_adf_bridge.completion import Completion
 from airflow_adf_bridge.errors import AdfBridgeConfigurationError, AdfBridgeRunCancelled
 from airflow_adf_bridge.hooks import AdfBridgeHook
 from airflow_adf_bridge.killing import cancel_in_time
+from airflow_adf_bridge.modes import QUEUE
 from airflow_adf_bridge.recovery import RecoveryArguments
 from airflow_adf_bridge.token import TaskTry
 from airflow_adf_bridge.tries import Tries
@@ -20,7 +21,7 @@ from airflow_adf_bridge.waiting import WaitingTask, as_wait, check_choice, refus
 
 
 class AdfBridgeRunPipelineOperator(WaitingTask):
-    """Start a Data Factory pipeline, wait for its run in Airflow's `awaiting_input` state, go on when it ends.
+    """Start a Data Factory pipeline, wait for its run without a worker, go on when it ends.
 
     The names are those of Airflow's own AzureDataFactoryRunPipelineOperator. What differs: the run is asked for under a
     key, so that no hiccup starts a second one; a retry goes on with the run of the try before, if that still runs;
@@ -30,8 +31,8 @@ class AdfBridgeRunPipelineOperator(WaitingTask):
     Returns (as XCom) run_id, watched_run_id (of the run that a wrapper ran, else None), status, pipeline, run_start,
     run_end, monitor_url. XCom `run_id` is there from the start.
     Raises AdfBridgeRunFailed, AdfBridgeRunCancelled, AdfBridgeRunExpired or AdfBridgeRunUnknown when the run did not
-    succeed, and AdfBridgeRefusedError or AdfBridgeUnreachableError when it could not be started. Retries and callbacks
-    work as for any task.
+    succeed, and AdfBridgeRefusedError or AdfBridgeUnreachableError when it could not be started; in mode queue
+    AdfBridgeListenerError when the triggerer could not listen for its end. Retries and callbacks work as for any task.
 
     :param pipeline_name: the pipeline (templated)
     :param factory_name: the factory: its alias on the bridge, its ARM id, or its name together with the resource group
@@ -57,6 +58,9 @@ class AdfBridgeRunPipelineOperator(WaitingTask):
         "auto" if the factory has one, "always" (else nothing is started), or "never". The outcome and the link are
         those of the pipeline's own run. "auto" is what a bridge does unasked and is not sent: an older bridge, which
         knows no wrappers, starts the pipeline itself, and refuses "always" and "never".
+    :param mode: how the task waits and is completed: "resume" parks it in `awaiting_input` (Airflow 3.3; the bridge
+        calls Airflow), "queue" defers it (Airflow 2.10; Airflow listens to a Service Bus queue). "auto" is what the
+        connection's extra says, else resume where Airflow has it, else queue.
     :param check_interval: accepted and without effect: nothing polls
     :param deferrable: accepted and without effect: a waiting task holds no worker slot either way
     :param azure_data_factory_conn_id: refused: the bridge holds the rights on the factory
@@ -93,6 +97,7 @@ class AdfBridgeRunPipelineOperator(WaitingTask):
         on_abandon: Literal["leave", "cancel"] = "leave",
         on_cancelled: Literal["fail", "skip"] = "fail",
         wrapped: Literal["auto", "always", "never"] = "auto",
+        mode: Literal["auto", "resume", "queue"] = "auto",
         check_interval: int | None = None,  # noqa: ARG002
         deferrable: bool | None = None,  # noqa: ARG002
         azure_data_factory_conn_id: str | None = None,
@@ -123,6 +128,7 @@ class AdfBridgeRunPipelineOperator(WaitingTask):
             timeout=timeout,
             start_timeout=start_timeout,
             on_cancelled=on_cancelled,
+            mode=mode,
             **kwargs,
         )
         self.parameters = parameters
@@ -137,18 +143,23 @@ class AdfBridgeRunPipelineOperator(WaitingTask):
     def execute(self, context: Context) -> dict[str, Any]:
         """Start the run, then park until it has ended (or return at once, if it has ended or nobody waits)."""
         ti: Any = context["ti"]
+        mode = ""
         if self.wait_for_termination:
-            self._require_waiting(ti, instead="set wait_for_termination=False to start the run without waiting for it")
+            instead = "set wait_for_termination=False to start the run without waiting for it"
+            mode = self._mode_to_wait_in(ti, instead=instead)
         tries = Tries.of(ti, self.retries)
         task_try = self._new_try(ti)
         token, deadline = task_try.token(), self._deadline()
         # One body for all attempts: the bridge holds a key to one request.
-        body = self._request(task_try, deadline, tries)
+        body = self._request(task_try, deadline, tries, mode)
         self._at_stake = self._is_cancelled_with(tries)
         answer = self.hook.start_run(body, key=token, patience=self.start_timeout, queue_patience=self._longest())
         self._token_at_stake = token
         self._run_at_stake = (answer.get("run") or {}).get("run_id")
-        wait = self._keep(ti, answer, token=token, deadline=deadline)
+        registration = None
+        if mode == QUEUE:
+            registration = {"factory": body["factory"], "run_id": self._run_at_stake, **body["wait"]}
+        wait = self._keep(ti, answer, token=token, deadline=deadline, registration=registration)
         self._tell(answer, wait, asked=body.get("previous"))
         if not self.wait_for_termination:
             return Completion.parse({"pipeline": self.pipeline_name, **(answer.get("run") or {})}).as_xcom()
@@ -192,7 +203,7 @@ class AdfBridgeRunPipelineOperator(WaitingTask):
     _cancelled: str | None = None
     """The run that on_kill has cancelled."""
 
-    def _request(self, task_try: TaskTry, deadline: datetime, tries: Tries) -> dict[str, Any]:
+    def _request(self, task_try: TaskTry, deadline: datetime, tries: Tries, mode: str) -> dict[str, Any]:
         """Return the body of `POST /runs`. What changes nothing is not sent: an older bridge refuses it."""
         body: dict[str, Any] = {"factory": self._factory(), "pipeline": self.pipeline_name}
         if self.recovery.is_recovery:
@@ -203,7 +214,7 @@ class AdfBridgeRunPipelineOperator(WaitingTask):
             body["wrapped"] = self.wrapped
         if self.wait_for_termination:
             keep = self._may_be_taken_over(tries)
-            body["wait"] = as_wait(task_try, deadline, on_abandon=self.on_abandon, keep_for_next_try=keep)
+            body["wait"] = as_wait(task_try, deadline, mode=mode, on_abandon=self.on_abandon, keep_for_next_try=keep)
             policy = self.on_clear if tries.after == "clear" else self.on_retry
             if tries.after is not None and policy != "rerun":
                 body["previous"] = {"do": policy, "after": tries.after, "since_try": tries.first}
@@ -216,6 +227,10 @@ class AdfBridgeRunPipelineOperator(WaitingTask):
     def _is_cancelled_with(self, tries: Tries) -> bool:
         """Whether nobody waits for the run when this try is ended before it has parked, and it is to be cancelled."""
         return self.wait_for_termination and self.on_abandon == "cancel" and not self._may_be_taken_over(tries)
+
+    def _is_cancelled_with_the_task(self) -> bool:
+        """A task that a person marked has no next try; one that was cleared has, and that may go on with the run."""
+        return self.on_abandon == "cancel" and self.on_clear == "rerun"
 
     def _tell(self, answer: Mapping[str, Any], wait: Mapping[str, Any], *, asked: object) -> None:
         """Log how this try came by its run. An older bridge does not say."""

@@ -1,7 +1,10 @@
-"""How a task steps aside while Data Factory works: Airflow's `awaiting_input` state, ended from outside.
+"""How a task steps aside while Data Factory works.
 
-It costs no worker slot, no pool slot and no triggerer. Needs Airflow 3.3 or newer.
+Mode resume: Airflow's `awaiting_input` state, ended from outside. It costs no worker slot, no pool slot and no
+triggerer. Needs Airflow 3.3 or newer.
 https://airflow.apache.org/docs/apache-airflow-providers-standard/stable/operators/hitl.html
+
+Mode queue: the task is deferred to a trigger. It costs no worker slot, and of the triggerer next to nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +14,9 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from airflow_adf_bridge.airflow_api import CAN_PARK, TaskDeferred
 from airflow_adf_bridge.errors import AdfBridgeConfigurationError
+from airflow_adf_bridge.triggers import AdfBridgeTrigger
 
 OPTIONS = ("Succeeded", "Failed", "Cancelled", "Expired", "Unknown")
 """How a wait may end. Fixed: a task that is parked can only be answered with the options that it parked with."""
@@ -22,16 +27,13 @@ def require_resume(*, instead: str) -> None:
 
     `instead` says what works without parking.
     """
-    try:
-        from airflow.sdk.exceptions import TaskAwaitingInput  # noqa: F401, PLC0415
-        from airflow.sdk.execution_time.hitl import upsert_hitl_detail  # noqa: F401, PLC0415
-    except ImportError:
+    if not CAN_PARK:
         from airflow import __version__  # noqa: PLC0415
 
         raise AdfBridgeConfigurationError(
             f"Mode resume needs Airflow 3.3 or newer, and this is Airflow {__version__}. Nothing was started. "
-            f"Upgrade Airflow, or {instead}."
-        ) from None
+            f"Upgrade Airflow, use mode queue, or {instead}."
+        )
 
 
 def parked(
@@ -56,3 +58,8 @@ def parked(
         assigned_users=None,
     )
     return TaskAwaitingInput(method_name="execute_complete", kwargs={"wait": dict(wait)}, timeout=timeout)
+
+
+def deferred(trigger: AdfBridgeTrigger, *, timeout: timedelta, wait: Mapping[str, Any]) -> BaseException:
+    """Return what to raise in order to leave the worker until the trigger fires; then as `parked`."""
+    return TaskDeferred(trigger=trigger, method_name="execute_complete", kwargs={"wait": dict(wait)}, timeout=timeout)

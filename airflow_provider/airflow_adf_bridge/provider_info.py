@@ -50,6 +50,16 @@ def get_provider_info() -> dict[str, Any]:
                         "Entra scope",
                         "Only if the bridge asks for a token of Entra: api://…/.default. Needs azure-identity.",
                     ),
+                    "mode": _text("Mode", "How tasks wait: auto (as this Airflow can), resume or queue."),
+                    "servicebus_namespace": _text(
+                        "Service Bus namespace", "Mode queue: my-namespace.servicebus.windows.net, as this machine."
+                    ),
+                    "servicebus_connection_string": _text(
+                        "Service Bus connection string", "Mode queue, in place of the namespace.", secret=True
+                    ),
+                    "completions_queue": _text(
+                        "Completions queue", "Mode queue: the queue's name, if it is not adf-bridge-completions."
+                    ),
                 },
             }
         ],

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any, ClassVar, Literal
 
-from airflow_adf_bridge.airflow_api import Context
+from airflow_adf_bridge.airflow_api import DUE, Context
 from airflow_adf_bridge.completion import CANCELLED, FAILED, SUCCEEDED
 from airflow_adf_bridge.errors import AdfBridgeConfigurationError
 from airflow_adf_bridge.hooks import AdfBridgeHook
+from airflow_adf_bridge.modes import AUTO, QUEUE
 from airflow_adf_bridge.waiting import WaitingTask, as_wait, check_choice, refuse_foreign_connection
 
-DUE = "{{ dag_run.run_after.isoformat() }}"
-"""When the DAG run was due: a scheduled one at the end of its data interval, a manual one when it was triggered."""
+_MODES_OF_SENSORS = ("poke", "reschedule")
 
 ENDS = (SUCCEEDED, FAILED, CANCELLED)
 
@@ -22,16 +22,16 @@ class AdfBridgeRunSensor(WaitingTask):
     """Wait for a Data Factory run that somebody else starts: one whose id is known, or a pipeline's next one.
 
     It is called a sensor because it does what one is used for, and is none of Airflow's: BaseSensorOperator asks again
-    and again, from a worker or between reschedules. This task asks the bridge once and parks as
-    AdfBridgeRunPipelineOperator does, in `awaiting_input`, without a worker slot or a triggerer, until the bridge
-    tells how the run ended. So there is no poke_interval, and `timeout` counts anew in each try.
+    and again, from a worker or between reschedules. This task asks the bridge once and waits as
+    AdfBridgeRunPipelineOperator does, without a worker slot, until the bridge tells how the run ended. So there is no
+    poke_interval, and `timeout` counts anew in each try.
 
     With `pipeline_name`, it is the earliest run that began at or after `since`, by Data Factory's own account; once
     found, it stays that one. `since` is the same in every try unless you make it depend on the try: a task that is
     retried or cleared after a failed run finds that run again. Leave "Failed" out of `statuses` to wait for the next.
 
     Returns XCom and raises as AdfBridgeRunPipelineOperator does. XCom `run_id` and the link are there as soon as the
-    task knows the run: from the start, or when it ends. This task never cancels the run. Needs Airflow 3.3.
+    task knows the run: from the start, or when it ends. This task never cancels the run.
 
     :param run_id: the run to wait for, anywhere in the factory; the bridge need not have started it (templated)
     :param pipeline_name: the pipeline whose next run is waited for, in place of `run_id` (templated)
@@ -49,8 +49,9 @@ class AdfBridgeRunSensor(WaitingTask):
     :param start_timeout: how long the bridge may be out of reach before the task fails
     :param on_failed: what a failed run does to the task: "fail", "skip", or "succeed" where its end is what matters
     :param on_cancelled: what a cancelled run does to the task: "fail", "skip" or "succeed"
-    :param poke_interval: accepted and without effect, like the two that follow: nothing polls
-    :param mode: accepted and without effect
+    :param mode: as for AdfBridgeRunPipelineOperator: "auto", "resume" or "queue". "poke" and "reschedule", the modes
+        of Airflow's sensors, mean "auto": nothing polls.
+    :param poke_interval: accepted and without effect
     :param deferrable: accepted and without effect
     :param soft_fail: refused: say it with on_failed and on_cancelled
     :param azure_data_factory_conn_id: refused: the bridge holds the rights on the factory
@@ -81,7 +82,7 @@ class AdfBridgeRunSensor(WaitingTask):
         on_failed: Literal["fail", "skip", "succeed"] = "fail",
         on_cancelled: Literal["fail", "skip", "succeed"] = "fail",
         poke_interval: float | timedelta | None = None,  # noqa: ARG002
-        mode: str | None = None,  # noqa: ARG002
+        mode: Literal["auto", "resume", "queue", "poke", "reschedule"] | None = None,
         deferrable: bool | None = None,  # noqa: ARG002
         soft_fail: bool = False,
         azure_data_factory_conn_id: str | None = None,
@@ -103,6 +104,7 @@ class AdfBridgeRunSensor(WaitingTask):
             timeout=timeout,
             start_timeout=start_timeout,
             on_cancelled=on_cancelled,
+            mode=AUTO if mode is None or mode in _MODES_OF_SENSORS else mode,
             **kwargs,
         )
         self.run_id = run_id
@@ -113,13 +115,13 @@ class AdfBridgeRunSensor(WaitingTask):
     def execute(self, context: Context) -> dict[str, Any]:
         """Have the bridge wait for the run, then park until it has ended (or return at once, if it has)."""
         ti: Any = context["ti"]
-        self._require_waiting(ti, instead="wait with a sensor that polls Data Factory itself")
+        mode = self._mode_to_wait_in(ti, instead="wait with a sensor that polls Data Factory itself")
         awaited = self._awaited()
         task_try = self._new_try(ti)
         token, deadline = task_try.token(), self._deadline()
-        body = {**awaited, **as_wait(task_try, deadline, on_abandon="leave")}
+        body = {**awaited, **as_wait(task_try, deadline, mode=mode, on_abandon="leave")}
         answer = self.hook.register_wait(body, patience=self.start_timeout)
-        wait = self._keep(ti, answer, token=token, deadline=deadline)
+        wait = self._keep(ti, answer, token=token, deadline=deadline, registration=body if mode == QUEUE else None)
         if wait["run_id"]:
             self.log.info("Waiting for run %s: %s", wait["run_id"], wait["monitor_url"])
         else:

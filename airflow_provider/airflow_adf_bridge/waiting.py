@@ -1,4 +1,4 @@
-"""What every waiting task does: it parks, takes only the answer that is meant for this try, and ends as the run did."""
+"""What every waiting task does: it steps aside, takes only the answer that is meant for it, and ends as the run did."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any, ClassVar
 
 from airflow_adf_bridge.airflow_api import AirflowSkipException, BaseOperator, Context
 from airflow_adf_bridge.completion import CANCELLED, SUCCEEDED, Completion
-from airflow_adf_bridge.errors import AdfBridgeConfigurationError, AdfBridgeRunExpired
+from airflow_adf_bridge.errors import AdfBridgeConfigurationError, AdfBridgeListenerError, AdfBridgeRunExpired
 from airflow_adf_bridge.hooks import AdfBridgeHook
 from airflow_adf_bridge.links import MONITOR_URL_KEY, AdfBridgeRunLink
-from airflow_adf_bridge.parking import parked, require_resume
+from airflow_adf_bridge.modes import MODES, RESUME, mode_of
+from airflow_adf_bridge.parking import deferred, parked, require_resume
 from airflow_adf_bridge.token import TaskTry, new_nonce
+from airflow_adf_bridge.triggers import AdfBridgeTrigger
 
 MARGIN = timedelta(minutes=10)
 """How much longer than its own deadline a task stays parked, so that the bridge can say that it has passed."""
@@ -45,11 +47,13 @@ class WaitingTask(BaseOperator):
         timeout: float | timedelta,
         start_timeout: float | timedelta,
         on_cancelled: str,
+        mode: str,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
         """Keep what all waiting tasks are told. Raises AdfBridgeConfigurationError for arguments that cannot work."""
         super().__init__(**kwargs)
         check_choice("on_cancelled", on_cancelled, self.endings)
+        check_choice("mode", mode, MODES)
         self.pipeline_name = pipeline_name
         self.factory_name = factory_name
         self.resource_group_name = resource_group_name
@@ -57,6 +61,7 @@ class WaitingTask(BaseOperator):
         self.timeout = _duration("timeout", timeout)
         self.start_timeout = _duration("start_timeout", start_timeout)
         self.on_cancelled = on_cancelled
+        self.mode = mode
 
     @cached_property
     def hook(self) -> AdfBridgeHook:
@@ -72,12 +77,14 @@ class WaitingTask(BaseOperator):
         """Take the outcome that ended the wait, after making sure that it is meant for this try."""
         ti: Any = context["ti"]
         event, wait = event or {}, wait or {}
+        if event.get("error_type") not in (None, "timeout"):
+            raise AdfBridgeListenerError(f"{event['error']} What was waited for: {_where(wait)}.")
         if event.get("error"):
             raise AdfBridgeRunExpired(
                 f"Nothing was heard of {_where(wait)} before the task's timeout. The run itself may go on. "
                 "Check the bridge's /api/health and the wait's timeline."
             )
-        answer = event.get("params_input")
+        answer = event.get("params_input") if "params_input" in event else event
         answer = answer if isinstance(answer, Mapping) else {}
         token = answer.get("token")
         own = wait["token"]
@@ -93,10 +100,18 @@ class WaitingTask(BaseOperator):
 
     # ---- steps
 
-    def _require_waiting(self, ti: Any, *, instead: str) -> None:  # noqa: ANN401
-        """Raise AdfBridgeConfigurationError when this task could not be resumed. Ask before the bridge is asked."""
-        require_resume(instead=instead)
-        _refuse_slash(ti.run_id)
+    def _mode_to_wait_in(self, ti: Any, *, instead: str) -> str:  # noqa: ANN401
+        """Return resume or queue. Ask before the bridge is asked for anything.
+
+        Raises AdfBridgeConfigurationError when this task could not be completed in that mode.
+        """
+        mode = mode_of(self.mode, self.hook.mode)
+        if mode == RESUME:
+            require_resume(instead=instead)
+            _refuse_slash(ti.run_id)
+        else:
+            _ = self.hook.completions_queue
+        return mode
 
     def _new_try(self, ti: Any) -> TaskTry:  # noqa: ANN401
         """Draw a nonce, keep it where the bridge can read it, and name this try."""
@@ -132,8 +147,12 @@ class WaitingTask(BaseOperator):
         *,
         token: str,
         deadline: datetime,
+        registration: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Push the run, as far as the bridge knows it, and return what a parked task has to remember."""
+        """Push the run, as far as the bridge knows it, and return what a waiting task has to remember.
+
+        `registration` is the wait as a listener registers it, in mode queue.
+        """
         run = answer.get("run") or {}
         wait = {
             "token": token,
@@ -141,6 +160,8 @@ class WaitingTask(BaseOperator):
             "run_id": run.get("run_id"),
             "monitor_url": run.get("monitor_url") or "",
         }
+        if registration is not None:
+            wait["registration"] = dict(registration)
         _push_run(ti, wait)
         ti.xcom_push(key="adf_bridge_token", value=token)
         return wait
@@ -154,7 +175,18 @@ class WaitingTask(BaseOperator):
 
     def _parked(self, ti: Any, wait: Mapping[str, Any]) -> BaseException:  # noqa: ANN401
         left = datetime.fromisoformat(wait["deadline"]) - _now()
-        return parked(ti.id, subject=SUBJECT, body="", timeout=max(left, timedelta()) + MARGIN, wait=wait)
+        timeout = max(left, timedelta()) + MARGIN
+        registration = wait.get("registration")
+        if registration is None:
+            return parked(ti.id, subject=SUBJECT, body="", timeout=timeout, wait=wait)
+        trigger = AdfBridgeTrigger(
+            self.adf_bridge_conn_id, wait["token"], registration, cancel=self._is_cancelled_with_the_task()
+        )
+        return deferred(trigger, timeout=timeout, wait=wait)
+
+    def _is_cancelled_with_the_task(self) -> bool:
+        """Whether the run is cancelled when a person clears or marks the task while it is deferred."""
+        return False
 
     def _override(self, event: Mapping[str, Any], wait: Mapping[str, Any]) -> Completion:
         """Take a person's answer, given in Required Actions, as the outcome."""
@@ -194,12 +226,12 @@ class WaitingTask(BaseOperator):
 
 
 def as_wait(
-    task_try: TaskTry, deadline: datetime, *, on_abandon: str, keep_for_next_try: bool = False
+    task_try: TaskTry, deadline: datetime, *, mode: str, on_abandon: str, keep_for_next_try: bool = False
 ) -> dict[str, Any]:
     """Return the wait as the bridge's API takes it. What changes nothing is not sent: an older bridge refuses it."""
     return {
         "target": task_try.target,
-        "mode": "resume",
+        "mode": mode,
         "task": task_try.as_request(),
         "deadline": deadline.isoformat(),
         "on_abandon": on_abandon,

@@ -48,6 +48,8 @@ class BridgeStandIn:
     completed: dict[str, dict[str, Any]] = field(default_factory=dict)
     bodies: dict[str, dict[str, Any]] = field(default_factory=dict)
     cancelled: list[str] = field(default_factory=list)
+    problems: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What registering a wait in a batch is answered, once, by its token."""
 
     def start(self) -> None:
         """Listen on a free port of this machine."""
@@ -85,6 +87,11 @@ class BridgeStandIn:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    @property
+    def batches(self) -> list[list[dict[str, Any]]]:
+        """The waits that listeners have registered, call by call."""
+        return [call.body["waits"] for call in self.calls if call.path == "/api/waits/batch"]
 
     @property
     def port(self) -> int:
@@ -139,10 +146,12 @@ class BridgeStandIn:
             return self.refusals.popleft()
         if call.path == "/api/health":
             return self.health_status, self.health, {}
+        if call.path == "/api/waits/batch":
+            return 200, {"waits": [self._listened_to(one) for one in call.body["waits"]]}, {}
         if call.path.startswith("/api/waits/"):
             return 200, {"wait": {}, "completed": self.completed.get(call.path.rpartition("/")[2])}, {}
         if call.path == "/api/waits":
-            token = TaskTry(target=call.body["target"], **call.body["task"]).token()
+            token = token_of(call.body)
             self.waits.setdefault(token, call.body)
             return self._registered(200, token, self.awaited(token))
         if call.path.endswith("/cancel"):
@@ -176,10 +185,24 @@ class BridgeStandIn:
         self.runs[key], self.bodies[key] = run, body
         return {"how": how, "why": why}
 
+    def _listened_to(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Register one wait of a listener; the last one to do so is told."""
+        token = token_of(body)
+        if problem := self.problems.pop(token, None):
+            return {"token": token, "problem": problem}
+        self.waits[token] = body
+        answer: dict[str, Any] = self._registered(200, token, self.runs.get(token) or self.awaited(token))[1]
+        return answer
+
     def _registered(self, status: int, token: str, run: dict[str, Any], **more: Any) -> tuple[int, Any, dict[str, str]]:
         if self.end_at_once:
             self.complete(token, self.end_at_once)
         return status, {"run": run, "wait": None, "completed": self.completed.get(token), **more}, {}
+
+
+def token_of(wait: dict[str, Any]) -> str:
+    """The token of a wait."""
+    return TaskTry(target=wait["target"], **wait["task"]).token()
 
 
 def place(body: dict[str, Any]) -> tuple[Any, ...] | None:

@@ -8,11 +8,28 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import airflow
 import pytest
-from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
 from bridge_stand_in import BridgeStandIn
 
+from airflow_adf_bridge import waiting
+from airflow_adf_bridge.airflow_api import CAN_PARK
 from airflow_adf_bridge.hooks import AdfBridgeHook
+
+NEEDS_PARKING = ["test_resume_mode.py"]
+"""What only an Airflow can show that has `awaiting_input`."""
+
+collect_ignore = [] if CAN_PARK else NEEDS_PARKING
+MODES = ["resume", "queue"] if CAN_PARK else ["queue"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Airflow 2 warn of itself: what it imports is older than what it warns of."""
+    if airflow.__version__.startswith("2."):
+        config.addinivalue_line(
+            "filterwarnings", "ignore::DeprecationWarning:(airflow|flask|marshmallow|sqlalchemy|wtforms)"
+        )
+        config.addinivalue_line("filterwarnings", "ignore::airflow.exceptions.RemovedInAirflow3Warning")
 
 
 @dataclass
@@ -67,15 +84,15 @@ class TaskInstance:
 class Supervisor:
     """The worker's other half: keeps what a task asks of people, and takes whatever else it is told.
 
-    `meanwhile` happens while the task asks, which is the last thing that it does before it parks.
+    `meanwhile` happens while the task asks, or just before it is deferred: the last thing that it does.
     """
 
-    asked: list[CreateHITLDetailPayload] = field(default_factory=list)
+    asked: list[Any] = field(default_factory=list)
     meanwhile: Callable[[], None] = lambda: None
 
     def send(self, msg: Any) -> None:
         """Take one message."""
-        if isinstance(msg, CreateHITLDetailPayload):
+        if type(msg).__name__ == "CreateHITLDetailPayload":
             self.meanwhile()
             self.asked.append(msg)
 
@@ -104,9 +121,22 @@ def ti() -> TaskInstance:
 @pytest.fixture
 def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
     """What receives the request to park."""
-    supervisor = Supervisor()
-    monkeypatch.setattr("airflow.sdk.execution_time.task_runner.SUPERVISOR_COMMS", supervisor, raising=False)
+    supervisor, deferred = Supervisor(), waiting.deferred
+
+    def after_what_happens_meanwhile(*args: Any, **kwargs: Any) -> BaseException:
+        supervisor.meanwhile()
+        return deferred(*args, **kwargs)
+
+    monkeypatch.setattr(waiting, "deferred", after_what_happens_meanwhile)
+    if CAN_PARK:
+        monkeypatch.setattr("airflow.sdk.execution_time.task_runner.SUPERVISOR_COMMS", supervisor, raising=False)
     return supervisor
+
+
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> str:
+    """How a task waits: in every mode that this Airflow has."""
+    return str(request.param)
 
 
 @pytest.fixture
@@ -123,7 +153,12 @@ def connect(
             "schema": "http",
             "port": bridge.port,
             "password": "function-key-canary",
-            "extra": {"target": "demo", "factory": "sales", **(extra or {})},
+            "extra": {
+                "target": "demo",
+                "factory": "sales",
+                "servicebus_namespace": "demo.servicebus.windows.net",
+                **(extra or {}),
+            },
             **fields,
         }
         monkeypatch.setenv("AIRFLOW_CONN_ADF_BRIDGE_DEFAULT", json.dumps(connection))

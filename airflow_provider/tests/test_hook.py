@@ -282,3 +282,23 @@ def test_the_connection_test_survives_a_bridge_out_of_reach(connect: Connect) ->
     """A connection test of a bridge that is down answers instead of raising."""
     works, why = connect(port=1).test_connection()
     assert (False, True) == (works, "cannot be reached" in why)
+
+
+@pytest.mark.parametrize("answered", [{"waits": []}, {"waits": "two"}, {"other": 1}])
+def test_a_batch_that_is_not_answered_one_by_one_is_no_answer(
+    bridge: BridgeStandIn, connect: Connect, answered: dict[str, Any]
+) -> None:
+    """Registrations whose answers cannot be told apart count as not answered, and are asked for again later."""
+    hook = connect()
+    bridge.refuse(200, answered)
+    with pytest.raises(AdfBridgeUnreachableError, match="to wait for 2 runs"):
+        hook.register_waits([{}, {}], patience=timedelta(0))
+
+
+def test_one_attempt_tells_when_the_next_is_welcome(bridge: BridgeStandIn, connect: Connect, clock: Clock) -> None:
+    """S12: a caller that makes one attempt is told at once what the bridge asked for."""
+    hook = connect()
+    bridge.refuse(503, {"detail": "Busy."}, Retry_After="17")
+    with pytest.raises(AdfBridgeUnreachableError) as raised:
+        hook.register_waits([{}], patience=timedelta(0))
+    assert (timedelta(seconds=17), [], 1) == (raised.value.retry_after, clock.pauses, len(bridge.calls))

@@ -8,17 +8,42 @@ from typing import Any
 import airflow
 import jsonschema
 import pytest
-from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import DAG
-from airflow.serialization.serialized_objects import DagSerialization
+from airflow.serialization import serialized_objects
 from conftest import TaskInstance
 
+from airflow_adf_bridge.airflow_api import CAN_PARK, DUE
 from airflow_adf_bridge.links import AdfBridgeRunLink
 from airflow_adf_bridge.operators import AdfBridgeRunPipelineOperator
 from airflow_adf_bridge.provider_info import get_provider_info
-from airflow_adf_bridge.sensors import DUE, AdfBridgeRunSensor
+from airflow_adf_bridge.sensors import AdfBridgeRunSensor
+
+try:
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.sdk import DAG
+except ImportError:  # Airflow 2
+    from airflow.models import DAG, DagBag
+
+    BUNDLE: dict[str, Any] = {"include_examples": False}
+else:
+    BUNDLE = {"bundle_path": Path(__file__).parents[2] / "examples" / "dags", "bundle_name": "examples"}
+
+DagSerialization = getattr(serialized_objects, "DagSerialization", serialized_objects.SerializedDAG)
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "dags"
+PARSED = [
+    path
+    for path in sorted(EXAMPLES.glob("*.py"))
+    if CAN_PARK or "from airflow.sdk" not in path.read_text(encoding="utf-8")
+]
+"""The examples that are meant for this Airflow: before 3.3, those that wait in mode queue."""
+
+
+LINK: Any = (
+    [{"airflow_adf_bridge.links.AdfBridgeRunLink": {}}]
+    if airflow.__version__.startswith("2.")
+    else {"ADF pipeline run": "_link_AdfBridgeRunLink"}
+)
+"""How this Airflow stores the link."""
 
 
 def serialized_tasks(dag: DAG) -> dict[str, dict[str, Any]]:
@@ -47,7 +72,7 @@ def test_a_task_survives_being_stored() -> None:
     with DAG("stored", schedule=None) as dag:
         AdfBridgeRunPipelineOperator(task_id="one", pipeline_name="p", parameters={"day": "{{ ds }}"})
     task = serialized_tasks(dag)["one"]
-    assert ({"day": "{{ ds }}"}, {"ADF pipeline run": "_link_AdfBridgeRunLink"}) == (
+    assert ({"day": "{{ ds }}"}, LINK) == (
         task["parameters"],
         task["_operator_extra_links"],
     )
@@ -59,7 +84,7 @@ def test_a_sensor_survives_being_stored(since: datetime | None) -> None:
     with DAG("stored", schedule=None) as dag:
         AdfBridgeRunSensor(task_id="one", pipeline_name="p", since=since, statuses=["Succeeded"])
     task = serialized_tasks(dag)["one"]
-    assert (str(since or DUE), {"ADF pipeline run": "_link_AdfBridgeRunLink"}) == (
+    assert (str(since or DUE), LINK) == (
         task["since"],
         task["_operator_extra_links"],
     )
@@ -86,12 +111,16 @@ def test_a_mapped_task_survives_being_stored() -> None:
     assert serialized_tasks(dag)["many"]["_is_mapped"]
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PARSED, ids=lambda path: path.stem)
 def test_every_example_is_a_dag(path: Path) -> None:
     """Every example can be parsed and stored, and holds a task that waits."""
     waiting = {"AdfBridgeRunPipelineOperator", "AdfBridgeRunSensor"}
-    bag = DagBag(dag_folder=path, bundle_path=EXAMPLES, bundle_name="examples")
-    types = {task["task_type"] for dag in bag.dags.values() for task in serialized_tasks(dag).values()}
+    bag = DagBag(dag_folder=path, **BUNDLE)
+    types = {
+        task.get("task_type", task.get("_task_type"))
+        for dag in bag.dags.values()
+        for task in serialized_tasks(dag).values()
+    }
     assert ({}, True) == (bag.import_errors, bool(types & waiting))
 
 

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowTaskTimeout
 from bridge_stand_in import BridgeStandIn
 from conftest import Supervisor, TaskInstance
 from worker import Task
@@ -17,14 +16,21 @@ from airflow_adf_bridge.hooks import AdfBridgeHook
 from airflow_adf_bridge.killing import LIMIT, cancel_in_time
 from airflow_adf_bridge.operators import AdfBridgeRunPipelineOperator
 
+try:
+    from airflow.sdk.exceptions import AirflowTaskTimeout
+except ImportError:  # Airflow 2
+    from airflow.exceptions import AirflowTaskTimeout
+
 AIRFLOW_S_PATIENCE = timedelta(seconds=5)
 """Between its SIGTERM and its SIGKILL."""
 
 
 @pytest.fixture
-def task(connect: Callable[..., AdfBridgeHook], ti: TaskInstance) -> Iterator[Task]:
+def task(connect: Callable[..., AdfBridgeHook], ti: TaskInstance, mode: str) -> Iterator[Task]:
     """A task without retries whose on_kill is the handler of SIGTERM, as Airflow has it."""
-    task = Task(AdfBridgeRunPipelineOperator, connect(), ti, {"pipeline_name": "ingest", "on_abandon": "cancel"})
+    task = Task(
+        AdfBridgeRunPipelineOperator, connect(), ti, {"pipeline_name": "ingest", "on_abandon": "cancel", "mode": mode}
+    )
     before = signal.signal(signal.SIGTERM, lambda *_: task.operator.on_kill())
     yield task
     signal.signal(signal.SIGTERM, before)

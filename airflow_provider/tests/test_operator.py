@@ -6,12 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import TaskAwaitingInput
 from bridge_stand_in import MONITOR, BridgeStandIn
 from conftest import Clock, Supervisor, TaskInstance
-from worker import NOW, Task, answer
+from worker import NOW, PARKED, Task, answer
 
-from airflow_adf_bridge import parking, waiting
+from airflow_adf_bridge import waiting
 from airflow_adf_bridge.airflow_api import AirflowSkipException
 from airflow_adf_bridge.errors import (
     AdfBridgeConfigurationError,
@@ -36,16 +35,18 @@ XCOM = {
 
 
 @pytest.fixture
-def task(connect: Callable[..., AdfBridgeHook], ti: TaskInstance, monkeypatch: pytest.MonkeyPatch) -> Task:
+def task(connect: Callable[..., AdfBridgeHook], ti: TaskInstance, monkeypatch: pytest.MonkeyPatch, mode: str) -> Task:
     """A task on the first second of 2026."""
     monkeypatch.setattr(waiting, "_now", lambda: NOW)
-    return Task(AdfBridgeRunPipelineOperator, connect(), ti, {"pipeline_name": "ingest"})
+    return Task(AdfBridgeRunPipelineOperator, connect(), ti, {"pipeline_name": "ingest", "mode": mode})
 
 
 # ---- starting
 
 
-def test_a_task_asks_for_its_run_under_its_token(bridge: BridgeStandIn, supervisor: Supervisor, task: Task) -> None:
+def test_a_task_asks_for_its_run_under_its_token(
+    bridge: BridgeStandIn, supervisor: Supervisor, task: Task, mode: str
+) -> None:
     """The key of a start is the token of this very try, nonce included, and the nonce is in XCom for the bridge."""
     task.park(parameters={"day": "2026-01-01"}, on_abandon="cancel")
     (call,) = bridge.calls
@@ -60,7 +61,7 @@ def test_a_task_asks_for_its_run_under_its_token(bridge: BridgeStandIn, supervis
     }
     wait = {
         "target": "demo",
-        "mode": "resume",
+        "mode": mode,
         "task": named,
         "deadline": "2026-01-08T00:00:00+00:00",
         "on_abandon": "cancel",
@@ -68,18 +69,6 @@ def test_a_task_asks_for_its_run_under_its_token(bridge: BridgeStandIn, supervis
     expected = {"factory": "sales", "pipeline": "ingest", "parameters": {"day": "2026-01-01"}, "wait": wait}
     assert expected == call.body
     assert TaskTry(target="demo", **named).token() == call.headers["idempotency-key"] == task.token
-
-
-def test_a_task_parks_with_the_options_that_never_change(supervisor: Supervisor, task: Task) -> None:
-    """A waiting task parks with the five options, a fixed subject, and a margin over its own deadline."""
-    parked = task.park(timeout=3600)
-    (asked,) = supervisor.asked
-    assert (
-        ["Succeeded", "Failed", "Cancelled", "Expired", "Unknown"],
-        waiting.SUBJECT,
-        "execute_complete",
-        timedelta(hours=1, minutes=10),
-    ) == (asked.options, asked.subject, parked.method_name, parked.timeout)
 
 
 def test_the_run_is_known_while_the_task_waits(supervisor: Supervisor, task: Task) -> None:
@@ -121,7 +110,7 @@ def test_a_wrapper_is_asked_for_only_when_it_matters(
     bridge: BridgeStandIn, supervisor: Supervisor, task: Task, arguments: dict[str, Any], sent: dict[str, str]
 ) -> None:
     """What the bridge does unasked is not sent, so that a bridge that knows no wrappers takes the request, too."""
-    with suppress(TaskAwaitingInput):
+    with suppress(*PARKED):
         task.run(**arguments)
     assert sent == {name: value for name, value in bridge.calls[0].body.items() if name == "wrapped"}
 
@@ -192,24 +181,6 @@ def test_parameters_that_json_cannot_say_start_nothing(
     assert [] == bridge.calls
 
 
-def test_a_run_id_that_cannot_be_addressed_starts_nothing(bridge: BridgeStandIn, task: Task) -> None:
-    """S33: a DAG run whose id has a slash cannot be resumed over REST, so its task refuses to start a run."""
-    task.ti.run_id = "a/b"
-    with pytest.raises(AdfBridgeConfigurationError, match="slash"):
-        task.run()
-    assert [] == bridge.calls
-
-
-def test_an_airflow_that_cannot_park_starts_nothing(
-    bridge: BridgeStandIn, task: Task, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """S44: on an Airflow before 3.3 the task says so before a run is started."""
-    monkeypatch.delattr("airflow.sdk.exceptions.TaskAwaitingInput")
-    with pytest.raises(AdfBridgeConfigurationError, match=r"needs Airflow 3\.3"):
-        task.run()
-    assert [] == bridge.calls
-
-
 # ---- being answered
 
 
@@ -266,45 +237,6 @@ def test_airflow_s_own_timeout_raises(supervisor: Supervisor, task: Task) -> Non
     parked = task.park()
     with pytest.raises(AdfBridgeRunExpired, match="run run-1"):
         task.resume(parked, {"error": "timed out", "error_type": "timeout"})
-
-
-def test_an_answer_for_another_try_is_not_taken(bridge: BridgeStandIn, supervisor: Supervisor, task: Task) -> None:
-    """S15: an answer with a foreign token completes nothing; the task parks again for the time that is left."""
-    parked = task.park(timeout=3600)
-    foreign = {"status": "Failed", "token": "0" * 64}
-    with pytest.raises(TaskAwaitingInput) as again:
-        task.resume(parked, answer(foreign), timeout=3600)
-    expected = ("GET", "/api/waits/" + task.token, parked.kwargs, parked.timeout, 2)
-    last = bridge.calls[-1]
-    assert expected == (last.method, last.path, again.value.kwargs, again.value.timeout, len(supervisor.asked))
-
-
-def test_after_an_answer_for_another_try_the_bridge_s_own_word_counts(
-    bridge: BridgeStandIn, supervisor: Supervisor, task: Task
-) -> None:
-    """S15: if the run of this try has ended as well, its own outcome is taken from the bridge."""
-    parked = task.park()
-    bridge.complete(task.token, "Succeeded")
-    assert XCOM == task.resume(parked, answer({"status": "Failed", "token": "0" * 64}))
-
-
-def test_a_person_s_answer_is_taken_and_logged_by_name(
-    supervisor: Supervisor, task: Task, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """S16: an answer without a token is a person's; it is the outcome, and the log says whose it was."""
-    parked = task.park()
-    event = {"chosen_options": ["Succeeded"], "params_input": {}, "responded_by_user": {"id": "7", "name": "Ada"}}
-    result = task.resume(parked, event)
-    log = capsys.readouterr().out
-    assert ("Succeeded", "run-1", True) == (result["status"], result["run_id"], "Ada answered Succeeded" in log)
-
-
-def test_a_person_can_fail_a_task(supervisor: Supervisor, task: Task) -> None:
-    """S16: a person's Failed fails the task, and the failure says that it was a person's."""
-    parked = task.park()
-    event = {"chosen_options": ["Failed"], "params_input": {}, "responded_by_user": {"id": "7", "name": "Ada"}}
-    with pytest.raises(AdfBridgeRunFailed, match="So answered by Ada"):
-        task.resume(parked, event)
 
 
 # ---- arguments
@@ -365,8 +297,3 @@ def test_a_named_run_that_turns_out_to_be_none_starts_nothing(
     with pytest.raises(AdfBridgeConfigurationError, match="now that its template is rendered"):
         task.run()
     assert [] == bridge.calls
-
-
-def test_the_options_of_a_parked_task_never_change() -> None:
-    """A task parked under an older version can still be answered: the options are what they were from the first day."""
-    assert ("Succeeded", "Failed", "Cancelled", "Expired", "Unknown") == parking.OPTIONS

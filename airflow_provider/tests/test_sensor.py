@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any
 
+import jinja2
 import pytest
-from airflow.sdk.exceptions import TaskAwaitingInput
 from bridge_stand_in import MONITOR, BridgeStandIn
 from conftest import Supervisor, TaskInstance
 from worker import NOW, Task, answer
 
 from airflow_adf_bridge import waiting
-from airflow_adf_bridge.airflow_api import AirflowSkipException
+from airflow_adf_bridge.airflow_api import DUE, AirflowSkipException
 from airflow_adf_bridge.errors import (
     AdfBridgeConfigurationError,
     AdfBridgeRefusedError,
@@ -24,6 +25,7 @@ from airflow_adf_bridge.hooks import AdfBridgeHook
 from airflow_adf_bridge.sensors import AdfBridgeRunSensor
 from airflow_adf_bridge.token import TaskTry
 
+BEFORE = NOW - timedelta(hours=8)
 BEGAN = "2026-01-01T00:10:00+00:00"
 XCOM = {
     "run_id": "theirs",
@@ -38,16 +40,16 @@ NEXT: dict[str, Any] = {"pipeline_name": "publish"}
 
 
 @pytest.fixture
-def task(connect: Callable[..., AdfBridgeHook], ti: TaskInstance, monkeypatch: pytest.MonkeyPatch) -> Task:
+def task(connect: Callable[..., AdfBridgeHook], ti: TaskInstance, monkeypatch: pytest.MonkeyPatch, mode: str) -> Task:
     """A sensor on the first second of 2026."""
     monkeypatch.setattr(waiting, "_now", lambda: NOW)
-    return Task(AdfBridgeRunSensor, connect(), ti)
+    return Task(AdfBridgeRunSensor, connect(), ti, {"mode": mode})
 
 
 # ---- asking
 
 
-def test_a_run_by_its_id(bridge: BridgeStandIn, supervisor: Supervisor, task: Task) -> None:
+def test_a_run_by_its_id(bridge: BridgeStandIn, supervisor: Supervisor, task: Task, mode: str) -> None:
     """A sensor with a run id asks for a wait for it under its own token, and leaves the run to those who started it."""
     bridge.begin("theirs", "publish", BEGAN)
     task.park(run_id="theirs", timeout=3600)
@@ -65,7 +67,7 @@ def test_a_run_by_its_id(bridge: BridgeStandIn, supervisor: Supervisor, task: Ta
         "factory": "sales",
         "run_id": "theirs",
         "target": "demo",
-        "mode": "resume",
+        "mode": mode,
         "task": named,
         "deadline": "2026-01-01T01:00:00+00:00",
         "on_abandon": "leave",
@@ -144,22 +146,16 @@ def test_a_refused_wait_fails_the_task(bridge: BridgeStandIn, task: Task) -> Non
         task.run(run_id="theirs")
 
 
-def test_a_dag_run_that_cannot_be_addressed_registers_nothing(bridge: BridgeStandIn, task: Task) -> None:
-    """S33: a DAG run whose id has a slash cannot be resumed over REST, so its sensor refuses to wait."""
-    task.ti.run_id = "a/b"
-    with pytest.raises(AdfBridgeConfigurationError, match="slash"):
-        task.run(**NEXT)
-    assert [] == bridge.calls
-
-
-def test_an_airflow_that_cannot_park_registers_nothing(
-    bridge: BridgeStandIn, task: Task, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("run_type", "interval_ends", "logical"),
+    [("scheduled", NOW, NOW - timedelta(days=1)), ("backfill", NOW, NOW - timedelta(days=1)), ("manual", BEFORE, NOW)],
+)
+def test_a_dag_run_was_due_at_the_same_time_in_every_airflow(
+    run_type: str, interval_ends: datetime, logical: datetime
 ) -> None:
-    """S44: on an Airflow before 3.3 the sensor says so before anything is sent."""
-    monkeypatch.delattr("airflow.sdk.exceptions.TaskAwaitingInput")
-    with pytest.raises(AdfBridgeConfigurationError, match=r"needs Airflow 3\.3.*sensor that polls"):
-        task.run(**NEXT)
-    assert [] == bridge.calls
+    """A scheduled DAG run was due at the end of its interval, a manual one when it was triggered."""
+    dag_run = SimpleNamespace(run_type=run_type, run_after=NOW, data_interval_end=interval_ends, logical_date=logical)
+    assert NOW.isoformat() == jinja2.Template(DUE).render(dag_run=dag_run)
 
 
 # ---- waiting, and being answered
@@ -187,10 +183,9 @@ def test_a_run_that_goes_on_is_known_while_the_task_waits(
     """A run that has begun already has its id and its link in XCom from the moment that the task parks."""
     bridge.begin("theirs", "publish", BEGAN)
     parked = task.park(**NEXT)
-    assert ("theirs", MONITOR + "theirs", waiting.SUBJECT, timedelta(days=7, minutes=10)) == (
+    assert ("theirs", MONITOR + "theirs", timedelta(days=7, minutes=10)) == (
         task.ti.xcoms["run_id"],
         task.ti.xcoms["adf_bridge_monitor_url"],
-        supervisor.asked[0].subject,
         parked.timeout,
     )
 
@@ -248,28 +243,6 @@ def test_airflow_s_own_timeout_names_what_was_waited_for(supervisor: Supervisor,
     parked = task.park(**NEXT)
     with pytest.raises(AdfBridgeRunExpired, match="a run of pipeline 'publish' since 2026-01-01T00:00:00"):
         task.resume(parked, {"error": "timed out", "error_type": "timeout"}, **NEXT)
-
-
-def test_an_answer_for_another_try_is_not_taken(bridge: BridgeStandIn, supervisor: Supervisor, task: Task) -> None:
-    """S15: an answer with a foreign token completes nothing; the task asks the bridge once and parks again."""
-    parked = task.park(**NEXT)
-    with pytest.raises(TaskAwaitingInput) as again:
-        task.resume(parked, answer({"status": "Succeeded", "token": "0" * 64}), **NEXT)
-    last = bridge.calls[-1]
-    assert ("GET", "/api/waits/" + task.token, parked.kwargs, parked.timeout) == (
-        last.method,
-        last.path,
-        again.value.kwargs,
-        again.value.timeout,
-    )
-
-
-def test_a_person_may_answer_before_there_is_a_run(supervisor: Supervisor, task: Task) -> None:
-    """S16: an answer without a token is a person's; it lets the task go on without a run."""
-    parked = task.park(**NEXT)
-    event = {"chosen_options": ["Succeeded"], "params_input": {}, "responded_by_user": {"id": "7", "name": "Ada"}}
-    result = task.resume(parked, event, **NEXT)
-    assert ("Succeeded", "publish", "") == (result["status"], result["pipeline"], result["run_id"])
 
 
 # ---- arguments

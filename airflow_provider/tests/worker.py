@@ -8,14 +8,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import TaskAwaitingInput
 from conftest import TaskInstance
 
+from airflow_adf_bridge import airflow_api
+from airflow_adf_bridge.airflow_api import TaskDeferred
 from airflow_adf_bridge.hooks import AdfBridgeHook
 from airflow_adf_bridge.operators import AdfBridgeRunPipelineOperator
 from airflow_adf_bridge.sensors import AdfBridgeRunSensor
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
+PARKED: tuple[type[BaseException], ...] = (TaskDeferred,)
+"""What a task raises that waits."""
+if airflow_api.CAN_PARK:
+    from airflow.sdk.exceptions import TaskAwaitingInput
+
+    PARKED = (TaskDeferred, TaskAwaitingInput)
 
 
 @dataclass
@@ -35,15 +42,17 @@ class Task:
         self.operator, context = self._made(arguments)
         return self.operator.execute(context)
 
-    def park(self, **arguments: Any) -> TaskAwaitingInput:
-        """Execute it until it parks."""
-        with pytest.raises(TaskAwaitingInput) as parked:
+    def park(self, **arguments: Any) -> Any:
+        """Execute it until it parks, or is deferred."""
+        with pytest.raises(PARKED) as parked:
             self.run(**arguments)
         return parked.value
 
-    def resume(self, parked: TaskAwaitingInput, event: dict[str, Any], **arguments: Any) -> Any:
+    def resume(self, parked: Any, event: dict[str, Any], **arguments: Any) -> Any:
         """Go on with an answer, on another worker."""
         assert parked.kwargs is not None
+        if isinstance(parked, TaskDeferred):
+            event = event.get("params_input", event)  # the trigger's event is the completion itself
         self.operator, context = self._made(arguments)
         return self.operator.execute_complete(context, event=event, **parked.kwargs)
 
@@ -56,7 +65,8 @@ class Task:
         """Return an operator that talks through the test's hook, its templates rendered, and its context."""
         operator = self.kind(task_id=self.ti.task_id, **{**self.arguments, **arguments})
         operator.__dict__["hook"] = self.hook
-        context: Any = {"ti": self.ti, "dag_run": SimpleNamespace(run_after=self.run_after)}
+        dag_run = SimpleNamespace(run_after=self.run_after, logical_date=self.run_after, run_type="manual")
+        context: Any = {"ti": self.ti, "dag_run": dag_run}
         operator.render_template_fields(context)
         return operator, context
 

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import requests
 
-from bridge import masking
+from bridge import masking, setting_values
 from bridge.cli.story import plain
-from bridge.config import Secret, is_loopback
+from bridge.config import Secret
 
 _TIMEOUT: Final = (5, 30)  # seconds to connect, to read; a cold start takes its time
 _WORDS_SHOWN: Final = 500
@@ -32,7 +32,7 @@ def api_root(text: str) -> str:
         raise argparse.ArgumentTypeError("has to be a URL such as https://my-bridge.azurewebsites.net")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise argparse.ArgumentTypeError("has to be a plain URL: no user, password, query or fragment")
-    if parts.scheme == "http" and not is_loopback(text):
+    if parts.scheme == "http" and not setting_values.is_loopback(text):
         raise argparse.ArgumentTypeError("has to be https: http is for this machine only")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/') or '/api'}"
 
@@ -45,7 +45,7 @@ class Bridge:
         self._key = key
         self._session = requests.Session()
         # Nothing that is for this machine goes through a proxy, and no key with it.
-        self._session.trust_env = not is_loopback(url)
+        self._session.trust_env = not setting_values.is_loopback(url)
 
     def wait(self, token: str) -> Mapping[str, Any]:
         """Return the answer to `GET /waits/{token}`; raise NotToBeHadError when there is none."""

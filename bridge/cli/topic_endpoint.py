@@ -7,7 +7,7 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-from bridge import config
+from bridge import setting_values
 
 _HOST: Final = re.compile(r"[A-Za-z0-9._:\[\]-]+")
 _PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/api/events")
@@ -29,7 +29,7 @@ def parse(text: str) -> str:
         raise argparse.ArgumentTypeError(f"has to be a URL such as {_EXAMPLE}")
     if parts.username or parts.password or parts.query or parts.fragment or not _HOST.fullmatch(parts.netloc):
         raise argparse.ArgumentTypeError("has to be a plain URL: no user, password, key, query or fragment")
-    if parts.scheme == "http" and not config.is_loopback(text):
+    if parts.scheme == "http" and not setting_values.is_loopback(text):
         raise argparse.ArgumentTypeError("has to be https: http is for this machine only")
     if not _PATH.fullmatch(parts.path):
         raise argparse.ArgumentTypeError("has to end in /api/events: the endpoint of a custom topic")
@@ -39,7 +39,7 @@ def parse(text: str) -> str:
 
 def is_expected(endpoint: str) -> bool:
     """Whether Event Grid, or this machine, is where the endpoint is."""
-    return _cloud_of(host_of(endpoint)) is not None or config.is_loopback(endpoint)
+    return _cloud_of(host_of(endpoint)) is not None or setting_values.is_loopback(endpoint)
 
 
 def host_of(endpoint: str) -> str:

@@ -13,6 +13,7 @@ Nothing here does I/O, sleeps or reads a clock. The numbers are in `bridge.polic
 | `finishing` | what becomes of a trigger request whose caller has died |
 | `continuing` | how a try goes on from the one before |
 | `delivery` | the fence, and every answer of Airflow: when a parked task is answered, and what came of it |
+| `queueing` | mode queue: who is told, when it is sent, and what the broker's answer means |
 | `abandoning` | whether a run is waited for any more, and what becomes of it when it is not |
 | `sweeping` | what a sweep of a factory looks at |
 | `breakers` | who may be called: the pause of a target or a factory, its probe, its end |
@@ -44,6 +45,7 @@ from bridge.decide.continuing import (
     go_on,
     has_changed,
     is_overtaken,
+    may_be_overtaken,
     unsettled,
 )
 from bridge.decide.delivery import (
@@ -73,6 +75,11 @@ from bridge.decide.matching import (
     is_news,
     may_end,
     since_of,
+)
+from bridge.decide.queueing import (
+    ToQueue,
+    on_queued,
+    to_queue,
 )
 from bridge.decide.readings import (
     OUTCOME_OF,
@@ -157,6 +164,7 @@ __all__ = [
     "Send",
     "Settle",
     "SweepPlan",
+    "ToQueue",
     "admit",
     "adopted",
     "after_reply",
@@ -200,6 +208,7 @@ __all__ = [
     "leave",
     "let_run",
     "may_be_outdated",
+    "may_be_overtaken",
     "may_call",
     "may_end",
     "most_telling",
@@ -210,6 +219,7 @@ __all__ = [
     "not_to_be_waited_for",
     "on_cancel",
     "on_look",
+    "on_queued",
     "on_refusal",
     "on_refused_search",
     "on_search",
@@ -230,6 +240,7 @@ __all__ = [
     "tell_of_cancel",
     "to_attend",
     "to_look_at",
+    "to_queue",
     "to_recover",
     "to_search",
     "try_over",

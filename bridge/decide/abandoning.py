@@ -14,7 +14,7 @@ from enum import Enum, auto
 from bridge import policy
 from bridge.decide.breakers import ABOUT_ONE_THING
 from bridge.decide.delivery import ENDED, over
-from bridge.decide.readings import sooner
+from bridge.decide.readings import next_delivery, sooner
 from bridge.model import Run, StartRequest, TaskRef, Wait, WaitState
 from bridge.policy import Rules
 from bridge.ports import Accepted, NotRunning, OpenWait, ParkedTask, Refusal, RefusalKind, TaskView
@@ -137,12 +137,14 @@ def on_cancel(wait: Wait, reply: Accepted | NotRunning | Refusal, now: datetime,
     pause = policy.BACKOFF_CAP if reply.kind is RefusalKind.FORBIDDEN else None
     at = policy.later(now, failures=failures, asked=reply.retry_after or pause, jitter=jitter)
     told = wait.told(now, "cancel-failed", f"the run could not be cancelled yet: {reply.detail}")
-    if wait.state in (WaitState.DUE, WaitState.INLINE):
+    if wait.state in (WaitState.DUE, WaitState.INLINE) and not wait.lacks_listener:
         return replace(told, due_at=sooner(wait.due_at, at))  # what the task is told does not wait for that
     return replace(told, failures=failures, due_at=at)
 
 
 def _settled(wait: Wait) -> Wait:
     """Return the wait with nothing left to do for its run; a completion to be delivered, or proved, stays due."""
-    being_delivered = wait.state in (WaitState.DUE, WaitState.INLINE)
-    return replace(wait, cancels=False, due_at=wait.due_at if being_delivered else None)
+    due_at = wait.due_at if wait.state in (WaitState.DUE, WaitState.INLINE) else None
+    if due_at is not None and wait.lacks_listener:
+        due_at = next_delivery(wait, due_at)
+    return replace(wait, cancels=False, due_at=due_at)

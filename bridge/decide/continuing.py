@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from bridge import policy
+from bridge.errors import RequestInFlight
 from bridge.model import (
     Continuation,
     NewTry,
@@ -51,6 +53,20 @@ def _stand(record: StartRequest | None) -> tuple[str, StartState, str | None] | 
 def is_overtaken(reserved: StartRequest, records: Sequence[StartRequest]) -> bool:
     """Whether a later try of the task has asked already; or one of a DAG run that was deleted and made again."""
     return any(one.try_number > reserved.try_number for one in records)
+
+
+def may_be_overtaken(reserved: StartRequest, records: Sequence[StartRequest], now: datetime) -> RequestInFlight | None:
+    """Return the refusal of a try that is likely over, where Airflow cannot be asked; None if it is not held to be.
+
+    A later try that has asked a short time ago means that this request is late. One of long ago is that of a DAG run
+    which was deleted and made again: that DAG run's first try is put off until then, and starts.
+    """
+    later = [one.received_at for one in records if one.try_number > reserved.try_number]
+    until = max(later, default=now) + policy.OVERTAKEN_FOR
+    if not later or now >= until:
+        return None
+    msg = "A later try of the task has asked for a run already. Nothing was started."
+    return RequestInFlight(msg, retry_after=min(until - now, policy.OVERTAKEN_AGAIN))
 
 
 def differs(request: TriggerRequest, earlier: StartRequest) -> str | None:

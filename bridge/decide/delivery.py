@@ -42,6 +42,8 @@ def claim(wait: Wait, now: datetime) -> Wait | None:
     """Return the wait as taken up by this instance, or None when nothing is due. Written before Airflow is called."""
     if wait.state not in (WaitState.DUE, WaitState.INLINE) or wait.due_at is None or wait.due_at > now:
         return None
+    if wait.lacks_listener:
+        return None
     return replace(wait, attempts=wait.attempts + 1, due_at=now + policy.DELIVERY_LEASE)
 
 
@@ -55,7 +57,7 @@ def again_by(wait: Wait | None, until: datetime) -> datetime | None:
 def on_task(wait: Wait, seen: TaskView | Refusal, now: datetime, rules: Rules, jitter: float) -> Send | Settle:
     """The fence: decide by what Airflow says of the task instance before anything is sent."""
     if isinstance(seen, Refusal):
-        return _refused(wait, seen, now, jitter)
+        return refused(wait, seen, now, jitter)
     found = replace(wait, missing_since=None)
     if (closed := over(found, seen, now)) is not None:
         return Settle(closed)
@@ -69,7 +71,7 @@ def after_reply(
 ) -> Settle:
     """Decide by what the task looks like after it was answered: 200 alone is no proof, and 409 is no failure."""
     if isinstance(seen, Refusal):
-        return _refused(wait, seen, now, jitter)
+        return refused(wait, seen, now, jitter)
     if (moved := other_try(wait.task, seen)) is not None:
         return Settle(_close(wait, WaitState.STALE, now, f"while it was answered, {moved}"))
     if (closed := over(wait, seen, now)) is not None:
@@ -84,7 +86,7 @@ def on_refusal(wait: Wait, refusal: Refusal, now: datetime, jitter: float) -> Se
     """Decide by a refused completion; None for 409: somebody answered before, and the task says who."""
     if refusal.kind is RefusalKind.CONFLICT:
         return None
-    return _refused(wait, refusal, now, jitter)
+    return refused(wait, refusal, now, jitter)
 
 
 def over(wait: Wait, seen: TaskView, now: datetime) -> Wait | None:
@@ -124,11 +126,12 @@ def _parked(wait: Wait, now: datetime, rules: Rules) -> Send | Settle:
     if now < start:
         return Settle(replace(waiting.told(now, "held", f"parked; held until {_clock(start)}"), due_at=start))
     if target.observe:
-        return Settle(_observed(waiting, now))
+        return Settle(observed(waiting, now))
     return Send(waiting)
 
 
-def _observed(wait: Wait, now: datetime) -> Wait:
+def observed(wait: Wait, now: datetime) -> Wait:
+    """Return a wait of a target in observe mode: it is said, once, what would be told."""
     again = replace(wait, due_at=now + policy.NOT_PARKED_CAP)
     if wait.timeline and wait.timeline[-1].what == "observed":
         return again
@@ -165,7 +168,7 @@ def _clock(at: datetime) -> str:
     return f"{at:%H:%M:%S.%f}"[:-3]
 
 
-def _refused(wait: Wait, refusal: Refusal, now: datetime, jitter: float) -> Settle:
+def refused(wait: Wait, refusal: Refusal, now: datetime, jitter: float) -> Settle:
     """One table for every refusal: gone after a grace, paused without burning an attempt, or tried again later."""
     match refusal.kind:
         case RefusalKind.NOT_FOUND:

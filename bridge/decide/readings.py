@@ -152,7 +152,18 @@ def become_due(wait: Wait, completion: Completion, now: datetime) -> Wait:
     """Return a wait whose completion is decided: to be delivered from now on."""
     why = f", {completion.failed_activity.summary}" if completion.failed_activity is not None else ""
     told = wait.told(now, "decided", f"{completion.status}{why}: to be delivered")
-    return replace(told, state=WaitState.DUE, completion=completion, decided_at=now, due_at=now)
+    due = replace(told, state=WaitState.DUE, completion=completion, decided_at=now, due_at=now)
+    return replace(due, due_at=next_delivery(due, now))
+
+
+def next_delivery(wait: Wait, now: datetime) -> datetime:
+    """Return when a decided wait is delivered from: now, or once a listener has registered for it."""
+    return delivered_until(wait) if wait.lacks_listener else now
+
+
+def delivered_until(wait: Wait) -> datetime:
+    """Return when a decided wait is given up. A bridge that was down at the deadline still has its time to deliver."""
+    return max(wait.deadline, wait.decided_at or wait.deadline) + policy.DELIVERY_GRACE
 
 
 def _checked(wait: Wait, now: datetime, detail: str, pause: timedelta, due: datetime | None = None) -> Wait:
@@ -180,9 +191,7 @@ def is_past_deadline(wait: Wait, now: datetime) -> bool:
     if wait.state is WaitState.OPEN:
         return now >= wait.deadline
     being_delivered = wait.state is WaitState.DUE or (wait.state is WaitState.INLINE and wait.due_at is not None)
-    # A bridge that was down at the deadline still has its time to deliver.
-    since = max(wait.deadline, wait.decided_at or wait.deadline)
-    return being_delivered and now >= since + policy.DELIVERY_GRACE
+    return being_delivered and now >= delivered_until(wait)
 
 
 def expire(wait: Wait, run: Run | None, now: datetime) -> Wait:
@@ -191,10 +200,12 @@ def expire(wait: Wait, run: Run | None, now: datetime) -> Wait:
         known = run or Run(key=wait.key)
         message = _not_in_time(known, wait.deadline)
         cancels = wait.on_abandon is OnAbandon.CANCEL
-        return replace(become_due(wait, _completion(wait.token, known, Outcome.EXPIRED, message), now), cancels=cancels)
+        due = become_due(wait, _completion(wait.token, known, Outcome.EXPIRED, message), now)
+        return replace(due, cancels=cancels, due_at=now if cancels else due.due_at)
     if wait.state is WaitState.INLINE:
         return replace(wait, due_at=once_closed(wait, now))
-    told = wait.told(now, "expired", "the completion could not be delivered in time")
+    nobody = "; no listener has registered for it" if wait.lacks_listener else ""
+    told = wait.told(now, "expired", f"the completion could not be delivered in time{nobody}")
     return replace(told, state=WaitState.EXPIRED, due_at=once_closed(wait, now))
 
 

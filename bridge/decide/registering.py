@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bridge import policy
+from bridge.decide import queueing
 from bridge.decide.readings import become_due, completion_of, once_closed
 from bridge.errors import (
     FieldError,
@@ -15,6 +16,7 @@ from bridge.errors import (
     WaitConflict,
 )
 from bridge.model import (
+    Mode,
     Run,
     StartedHow,
     StartRequest,
@@ -53,6 +55,9 @@ def register(
     existing = next((wait for wait in waits if wait.token == token), None)
     if existing is not None and existing.state is WaitState.WITHDRAWN:
         check_free(existing)
+    if existing is not None and (existing.mode is Mode.QUEUE or request.reply_to is not None):
+        anew = queueing.registered_again(existing, request.reply_to, now)
+        return Registration(existing) if anew is None else Registration(anew, writes=True)
     if existing is not None and existing.state is not WaitState.DUE:
         return Registration(existing)
     if existing is not None:
@@ -68,6 +73,8 @@ def register(
         match=request.match,
         keep_for_next_try=request.keep_for_next_try,
     ).told(now, "registered", f"waits for {_what(known)} until {request.deadline:%Y-%m-%d %H:%M:%SZ}")
+    if request.reply_to is not None:
+        wait = queueing.listened_to(wait, request.reply_to, now)
     if start is not None and start.why is not None:
         wait = wait.told(now, start.how, start.why)
     if known.has_ended:
@@ -103,8 +110,13 @@ def _what(run: Run) -> str:
     return f"run {run.key.run_id}"
 
 
-def take_inline(run: Run, wait: Wait, now: datetime) -> Wait | None:
-    """Return the wait as answered at once when its run turned out to have ended, else None."""
+def take_inline(run: Run, wait: Wait, now: datetime, *, reply_to: str | None = None) -> Wait | None:
+    """Return the wait as answered at once when its run turned out to have ended, else None.
+
+    `reply_to` is the listener that is to be answered, if one is: another that has registered since is not.
+    """
+    if wait.reply_to != reply_to:
+        return None
     if wait.state is WaitState.OPEN and run.has_ended:
         return _inline(become_due(wait, completion_of(wait.token, run), now), now)
     if wait.state is WaitState.DUE:
@@ -115,8 +127,11 @@ def take_inline(run: Run, wait: Wait, now: datetime) -> Wait | None:
 def _inline(wait: Wait, now: datetime) -> Wait:
     """Return the wait as answered with its completion, and to be looked at once more.
 
-    The answer may have been lost, and an earlier one may have let the task park: then it is resumed after all.
+    The answer may have been lost, and an earlier one may have let the task park: then it is resumed after all. In mode
+    queue nothing is to be looked at: a task that is deferred all the same has a listener, which registers.
     """
+    if wait.mode is Mode.QUEUE:
+        return queueing.answered(wait, now)
     told = wait.told(now, "answered", "the run has ended: the answer is the completion")
     return replace(told, state=WaitState.INLINE, due_at=now + policy.INLINE_PROOF)
 

@@ -9,6 +9,7 @@ from bridge import decide, policy
 from bridge.commands import DropRequest, FindChild, ListRequests, Now, Point, Put, ReadTask, SaveRequest, UseCase, do
 from bridge.errors import AdfRefused, AdfUnavailable, AirflowUnavailable, NotFound, Problem, RequestInFlight, TryOver
 from bridge.model import (
+    Mode,
     RecoveryMode,
     Run,
     RunKey,
@@ -70,7 +71,7 @@ def go_on(request: TriggerRequest, reserve: StartRequest, rules: Rules) -> UseCa
 
 
 def check_other_tries(
-    request: TriggerRequest, reserved: StartRequest, decided_by: StartRequest | None
+    request: TriggerRequest, reserved: StartRequest, decided_by: StartRequest | None, rules: Rules
 ) -> UseCase[None]:
     """With the key reserved, look at the task's other tries again: of two that ask at once, one sees the other.
 
@@ -85,7 +86,10 @@ def check_other_tries(
         msg = "The previous try is asking for a run as well. Send the request again a little later."
         problem = RequestInFlight(msg, retry_after=timedelta(seconds=2))
     elif decide.is_overtaken(reserved, records):
-        problem = yield from _overtaken(wait.task)
+        if Mode.RESUME in rules.targets[wait.task.target].modes:
+            problem = yield from _overtaken(wait.task)
+        else:  # there is no Airflow to ask
+            problem = decide.may_be_overtaken(reserved, records, (yield from do(Now())))
     if problem is not None:
         yield from do(DropRequest(reserved, point=Point.START_REFUSED))
         raise problem

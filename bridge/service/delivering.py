@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bridge import decide
 from bridge.commands import (
+    Enqueue,
     FindWait,
     Jitter,
     LoadRun,
@@ -19,6 +20,7 @@ from bridge.errors import (
     StoreConflict,
 )
 from bridge.model import (
+    Mode,
     Wait,
     WaitState,
 )
@@ -84,12 +86,23 @@ def _deliver_once(wait: Wait, rules: Rules) -> UseCase[Wait | None]:
         return None
     try:
         _, (row,) = yield from do(Put(None, (claimed,), point=Point.DELIVERY_CLAIMED))
-        outcome = yield from _attempt(row, rules)
+        outcome = yield from (_enqueue(row, rules) if row.mode is Mode.QUEUE else _attempt(row, rules))
         _, (settled,) = yield from do(Put(None, (outcome.wait,), point=Point.DELIVERY_SETTLED))
     except StoreConflict:
         return None
     yield from leave(breaker, outcome.trouble)
     return settled
+
+
+def _enqueue(wait: Wait, rules: Rules) -> UseCase[decide.Settle]:
+    """Send, once: the only place where a queue is told anything. Nothing is read before or after it."""
+    step = decide.to_queue(wait, (yield from do(Now())), rules)
+    if isinstance(step, decide.Settle):
+        return step
+    command = Enqueue(wait.task.target, step.reply_to, step.completion, point=Point.COMPLETION_QUEUED)
+    reply = yield from do(command)
+    jitter = yield from do(Jitter())
+    return decide.on_queued(step.wait, reply, (yield from do(Now())), jitter)
 
 
 def _attempt(wait: Wait, rules: Rules) -> UseCase[decide.Settle]:

@@ -117,7 +117,7 @@ def _ask_and_answer(key: RunKey, wait: Wait, rules: Rules) -> UseCase[Registered
         now = yield from do(Now())
         current = next((row for row in waits if row.token == wait.token), wait)
         known = run or Run(key=key)
-        taken = decide.take_inline(known, current, now)
+        taken = decide.take_inline(known, current, now, reply_to=wait.reply_to)
         if taken is None:
             return Registered(known, current)
         try:

@@ -88,7 +88,7 @@ def _start(request: TriggerRequest, reserve: StartRequest, rules: Rules) -> UseC
     # What came before may have taken long: the lease is createRun's own.
     leased = decide.leased(planned, (yield from do(Now())))
     reserved = yield from do(SaveRequest(leased, point=Point.KEY_RESERVED))
-    yield from check_other_tries(request, reserved, plan.decided_by)
+    yield from check_other_tries(request, reserved, plan.decided_by, rules)
     started = yield from _create_run(request, reserved, rules)
     return (yield from _answer_settled(request, started, rules, just_started=True))
 

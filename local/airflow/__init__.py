@@ -2,5 +2,6 @@
 
 from local.airflow.rest import AirflowApiError, AirflowRest
 from local.airflow.standalone import Airflow, AirflowNotReadyError, bridge_connection
+from local.airflow.standalone_2 import Airflow2
 
-__all__ = ["Airflow", "AirflowApiError", "AirflowNotReadyError", "AirflowRest", "bridge_connection"]
+__all__ = ["Airflow", "Airflow2", "AirflowApiError", "AirflowNotReadyError", "AirflowRest", "bridge_connection"]

@@ -33,6 +33,8 @@ class AirflowApiError(Exception):
 class AirflowRest:
     """One person's view of one Airflow. Tokens are fetched and renewed as needed; one thread at a time."""
 
+    root = "/api/v2"
+
     def __init__(self, url: str, username: str, password: str) -> None:
         """Nothing is called yet."""
         self.url = url
@@ -46,7 +48,7 @@ class AirflowRest:
         self._session.close()
 
     def api(self, method: str, path: str, json: object = None, params: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401
-        """Call `/api/v2` + path and return the JSON answered, None where there is none. Raises AirflowApiError.
+        """Call `root` + path and return the JSON answered, None where there is none. Raises AirflowApiError.
 
         On SQLite, Airflow answers 500 now and then when two calls write at once: such a call is repeated.
         """
@@ -63,7 +65,7 @@ class AirflowRest:
     def send(
         self, method: str, path: str, json: object = None, params: Mapping[str, Any] | None = None
     ) -> requests.Response:
-        """Call `/api/v2` + path once, with a fresh token if the old one is no longer taken, and return the response."""
+        """Call `root` + path once, with a fresh token if the old one is no longer taken, and return the response."""
         if "Authorization" not in self._session.headers:
             self._log_in()
         response = self._send(method, path, json, params)
@@ -74,7 +76,7 @@ class AirflowRest:
 
     def _send(self, method: str, path: str, json: object, params: Mapping[str, Any] | None) -> requests.Response:
         return self._session.request(
-            method, f"{self.url}/api/v2{path}", json=json, params=params, timeout=_TIMEOUT, allow_redirects=False
+            method, f"{self.url}{self.root}{path}", json=json, params=params, timeout=_TIMEOUT, allow_redirects=False
         )
 
     def _log_in(self) -> None:

@@ -73,6 +73,9 @@ class Airflow(AirflowRest):
     known before anything runs. Start it from a thread that lives as long as Airflow may: on Linux Airflow ends with it.
     """
 
+    health_path = "/api/v2/monitor/health"
+    healthy_parts: tuple[str, ...] = ("metadatabase", "scheduler", "dag_processor")
+
     def __init__(
         self,
         venv: Path,
@@ -197,8 +200,8 @@ class Airflow(AirflowRest):
     def _step(self) -> str:
         """Where the start is, in words; "healthy" at its end."""
         try:
-            health = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=5).json()
-            waiting = [part for part in ("metadatabase", "scheduler", "dag_processor") if not _is_healthy(health, part)]
+            health = self._session.get(f"{self.url}{self.health_path}", timeout=5).json()
+            waiting = [part for part in self.healthy_parts if not _is_healthy(health, part)]
         except (requests.RequestException, AirflowApiError):
             log = self.log_tail(500)
             return "starting its parts" if "Database ready" in log else "making its database"

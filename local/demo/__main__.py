@@ -16,22 +16,21 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from local.airflow import Airflow, AirflowNotReadyError, bridge_connection
+from local.airflow import Airflow, AirflowNotReadyError
 from local.demo import verdict
+from local.demo.choice import Choice
 from local.demo.scenario import DAGS, PATIENCE, TASKS
 from local.demo.screen import Screen
 from local.demo.watch import Watch
-from local.local_azure import FACTORY_ALIAS, AirflowTarget, LocalAzure
+from local.local_azure import LocalAzure
 from local.process import ProcessFailedError
 
-_ROOT = Path(__file__).resolve().parents[2]
-_VENV = _ROOT / ".venv-airflow-3.3"
-_TARGET = "demo"
 _LOOK_EVERY_SECONDS = 0.5
 
 
 def main() -> int:
     """Run the demo. Returns 0 when everything went as it has to."""
+    choice = Choice.of(sys.argv[1:])
     for number in (signal.SIGTERM, signal.SIGINT):  # a shell's background job would ignore the latter
         signal.signal(number, signal.default_int_handler)
     screen = Screen()
@@ -40,7 +39,7 @@ def main() -> int:
     ok = False
     try:
         with ExitStack() as stack:
-            ok = _run(stack, screen, state, keep=keep)
+            ok = _run(stack, screen, state, choice, keep=keep)
     except (ProcessFailedError, AirflowNotReadyError, TimeoutError) as error:
         screen.say(f"The demo could not be run: {error}")
     except KeyboardInterrupt:
@@ -52,11 +51,13 @@ def main() -> int:
     return 0 if ok else 1
 
 
-def _run(stack: ExitStack, screen: Screen, state: Path, *, keep: bool) -> bool:
+def _run(stack: ExitStack, screen: Screen, state: Path, choice: Choice, *, keep: bool) -> bool:
     screen.say("A real Airflow starts Data Factory runs through the bridge, waits without polling, and goes on when")
     screen.say("Event Grid says that they have ended. Data Factory, Event Grid and the Functions host are local.")
+    if choice.queue:
+        screen.say("The bridge has no address of Airflow: completions come by a Service Bus queue, local as well.")
     screen.say()
-    airflow, azure = _start(stack, screen, state)
+    airflow, azure = _start(stack, screen, state, choice)
     airflow.wait_for_dags(DAGS)
     screen.step(f"DAGs: {', '.join(DAGS)} ({len(TASKS)} tasks that wait)")
     screen.say()
@@ -79,20 +80,14 @@ def _run(stack: ExitStack, screen: Screen, state: Path, *, keep: bool) -> bool:
     return not found
 
 
-def _start(stack: ExitStack, screen: Screen, state: Path) -> tuple[Airflow, LocalAzure]:
+def _start(stack: ExitStack, screen: Screen, state: Path, choice: Choice) -> tuple[Airflow, LocalAzure]:
     """Start Airflow and, while it starts, the local Azure. Each needs the other's address, so ports come first."""
-    airflow = Airflow(_VENV, state / "airflow", _ROOT / "examples" / "dags")
-    azure = LocalAzure(
-        pipelines=_ROOT / "examples" / "pipelines",
-        state=state / "azure",
-        airflow={_TARGET: AirflowTarget(airflow.url, "bridge", airflow.passwords["bridge"])},
-    )
+    airflow = choice.airflow(state)
+    azure = choice.azure(state, airflow)
     stack.enter_context(azure)
     ready = azure.ready
     screen.step(f"Functions host, Event Grid and Data Factory are up ({len(ready['pipelines'])} pipelines)")
-    airflow.connections["adf_bridge_default"] = bridge_connection(
-        ready["functions_url"], ready["function_key"], _TARGET, factory=FACTORY_ALIAS
-    )
+    airflow.connections["adf_bridge_default"] = choice.connection(ready)
     stack.callback(airflow.stop)
     airflow.start(lambda text: screen.step(f"Airflow: {text}"))
     return airflow, azure
@@ -120,7 +115,7 @@ def _show_failure(screen: Screen, airflow: Airflow, dag_runs: dict[str, str]) ->
         log = airflow.task_log(task.dag_id, dag_runs[task.dag_id], task.task_id, task.tries, task.map_index)
         raised = log.rpartition("AdfBridgeRunFailed: ")[2].splitlines()
         screen.say(f"  What the log of {task.label} says:")
-        for line in itertools.takewhile(lambda line: not line.startswith("INFO "), raised):
+        for line in itertools.takewhile(lambda line: not line.startswith(("INFO ", "[")), raised):
             screen.say(textwrap.fill(line, 110, initial_indent="    ", subsequent_indent="    "))
         screen.say()
 

@@ -11,7 +11,7 @@ from local.airflow import Airflow
 from local.demo.scenario import TASKS, Expected
 
 _ENDED = frozenset({"success", "failed", "skipped", "upstream_failed"})
-_PARKED = "awaiting_input"
+_PARKED = frozenset({"awaiting_input", "deferred"})
 
 
 @dataclass(slots=True)
@@ -123,7 +123,7 @@ class Watch:
         started = _time(ti["start_date"])
         if started is not None and (previous is None or previous.done is None or started > previous.done):
             attempt.requested = started  # a new try shows the start of the one before, until it runs
-        if ti["state"] == _PARKED and attempt.parked is None:
+        if ti["state"] in _PARKED and attempt.parked is None:
             attempt.parked = now
         if ti["state"] in _ENDED and ti["end_date"]:
             attempt.state, attempt.done = ti["state"], _time(ti["end_date"])

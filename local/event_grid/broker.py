@@ -13,11 +13,13 @@ import aiohttp
 from local.event_grid.dead_letter import DeadLetters
 from local.event_grid.delivery import Delivery, DeliveryLog, iso
 from local.event_grid.delivery_queue import DeliveryQueue, Patience
+from local.event_grid.endpoint import Endpoint
 from local.event_grid.grid_error import GridError
 from local.event_grid.handshake import Consent, ask
 from local.event_grid.schema import Schema, to_cloud_event
-from local.event_grid.subscription import Subscription
+from local.event_grid.subscription import EndpointType, Subscription
 from local.event_grid.topic import Topic
+from local.event_grid.webhook_endpoint import WebhookEndpoint
 from local.json_value import JsonObject
 
 _REMEMBERED = 20_000
@@ -79,7 +81,7 @@ class Broker:
         """
         queue = DeliveryQueue(
             subscription,
-            http=self._http,
+            endpoint=self._endpoint(subscription),
             patience=self._patience,
             log=self.log,
             dead_letters=self._dead_letters,
@@ -133,6 +135,15 @@ class Broker:
     async def close(self) -> None:
         """Stop every delivery."""
         await asyncio.gather(*(subscriber.queue.stop() for subscriber in self._subscribers.values()))
+
+    def _endpoint(self, subscription: Subscription) -> Endpoint:
+        """The way to a subscription's endpoint."""
+        if subscription.endpoint_type is EndpointType.SERVICE_BUS_QUEUE:
+            # The SDK takes a second to import: only where a queue is written to.
+            from local.event_grid.queue_endpoint import QueueEndpoint  # noqa: PLC0415
+
+            return QueueEndpoint(subscription, self._patience.response)
+        return WebhookEndpoint(subscription, self._http, self._patience.response)
 
     def _show(self, subscriber: _Subscriber) -> JsonObject:
         self._close_late(subscriber)

@@ -1,7 +1,8 @@
 """One event on its way to one subscription, and the log of all attempts."""
 
+import uuid
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from local.event_grid.schema import Schema
@@ -17,13 +18,14 @@ def iso(moment: datetime) -> str:
 
 @dataclass(slots=True)
 class Delivery:
-    """An event in the schema of its subscription, and how often it was tried."""
+    """An event in the schema of its subscription, how often it was tried, and the service's own id for it."""
 
     event: JsonObject
     schema: Schema
     published_at: datetime
     attempts: int = 0
     last_attempt_at: datetime | None = None
+    output_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     @property
     def event_id(self) -> str:

@@ -5,21 +5,17 @@ See https://learn.microsoft.com/azure/event-grid/delivery-and-retry
 """
 
 import asyncio
-import json
 import logging
 import random
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import aiohttp
-
 from local.event_grid.dead_letter import DeadLetters
 from local.event_grid.delivery import Attempt, Delivery, DeliveryLog
+from local.event_grid.endpoint import Endpoint
 from local.event_grid.retry import SUCCESS, Probation, never_again, outcome_of, wait_before
-from local.event_grid.schema import METADATA_VERSION, Schema, data_version
 from local.event_grid.subscription import Subscription
-from local.json_value import JsonValue
 
 _log = logging.getLogger(__name__)
 
@@ -47,14 +43,14 @@ class DeliveryQueue:
         self,
         subscription: Subscription,
         *,
-        http: aiohttp.ClientSession,
+        endpoint: Endpoint,
         patience: Patience,
         log: DeliveryLog,
         dead_letters: DeadLetters,
     ) -> None:
         """Put the parts together. Deliveries begin with `start`."""
         self.subscription = subscription
-        self._http = http
+        self._endpoint = endpoint
         self._patience = patience
         self._log = log
         self._dead_letters = dead_letters
@@ -80,6 +76,7 @@ class DeliveryQueue:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._endpoint.close()
 
     def put(self, delivery: Delivery) -> None:
         """Deliver this as soon as there is a place."""
@@ -130,7 +127,7 @@ class DeliveryQueue:
     async def _attempt(self, batch: list[Delivery]) -> None:
         loop, at = asyncio.get_running_loop(), datetime.now(UTC)
         begin = loop.time()
-        status = await self._send(batch)
+        status = await self._endpoint.send(batch)
         seconds = loop.time() - begin
         if status in SUCCESS:
             self._probation.succeeded()
@@ -188,35 +185,3 @@ class DeliveryQueue:
             reason=reason,
             outcome=outcome,
         )
-
-    async def _send(self, batch: list[Delivery]) -> int | None:
-        """Post the events; the answer's status, or None when there was none in time."""
-        body, content_type = self._body(batch)
-        headers = {
-            "aeg-event-type": "Notification",
-            "aeg-subscription-name": self.subscription.name.upper(),
-            "aeg-delivery-count": str(batch[0].attempts),
-            "aeg-data-version": data_version(batch[0].event, batch[0].schema),
-            "aeg-metadata-version": METADATA_VERSION,
-            "Content-Type": content_type,
-        }
-        timeout = aiohttp.ClientTimeout(total=self._patience.response.total_seconds())
-        try:
-            async with self._http.post(
-                self.subscription.endpoint_url, data=body, headers=headers, timeout=timeout, allow_redirects=False
-            ) as answer:
-                await answer.read()
-                return answer.status
-        except (aiohttp.ClientError, TimeoutError):
-            return None
-
-    def _body(self, batch: list[Delivery]) -> tuple[str, str]:
-        """The events and their content type. One CloudEvent is an object unless batches are on; the rest are
-        arrays.
-        """
-        events: list[JsonValue] = [delivery.event for delivery in batch]
-        if self.subscription.event_delivery_schema is Schema.EVENT_GRID:
-            return json.dumps(events), "application/json; charset=utf-8"
-        if self.subscription.max_events_per_batch == 1:
-            return json.dumps(events[0]), "application/cloudevents+json; charset=utf-8"
-        return json.dumps(events), "application/cloudevents-batch+json; charset=utf-8"

@@ -37,6 +37,8 @@ async def ask(http: aiohttp.ClientSession, subscription: Subscription, topic: To
     It is still to be given where a webhook answered well but did not consent: it may do so by a GET of
     `validation_url` within ten minutes. Raises GridError (400) when the endpoint did not answer well.
     """
+    if subscription.endpoint_type is EndpointType.SERVICE_BUS_QUEUE:
+        return Consent.GIVEN  # whoever may write to an Azure resource need not ask it
     try:
         if subscription.endpoint_type is EndpointType.AZURE_FUNCTION:
             consent = await _ask_for_code(http, subscription, topic, validation_url)

@@ -31,6 +31,7 @@ _LONGEST_PROBATION = timedelta(hours=3)
 _NEVER_AGAIN = {
     EndpointType.AZURE_FUNCTION: frozenset({400, 403, 413}),
     EndpointType.WEBHOOK: frozenset({400, 401, 403, 413}),
+    EndpointType.SERVICE_BUS_QUEUE: frozenset({400, 403, 413}),
 }
 
 

@@ -36,6 +36,7 @@ class EndpointType(StrEnum):
 
     AZURE_FUNCTION = "AzureFunction"
     WEBHOOK = "WebHook"
+    SERVICE_BUS_QUEUE = "ServiceBusQueue"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +86,19 @@ def parse_subscription(body: JsonObject, *, input_schema: Schema) -> Subscriptio
     name, url = text(body, "name"), text(body, "endpoint_url")
     if not _NAME.fullmatch(name):
         raise FieldError("name must be 3 to 64 letters, digits and hyphens")
-    if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
+    endpoint_type = EndpointType(_one_of(body, "endpoint_type", EndpointType.WEBHOOK, tuple(EndpointType)))
+    most = _between(body, "max_events_per_batch", 1, 1, 5000)
+    if endpoint_type is EndpointType.SERVICE_BUS_QUEUE:
+        if urlsplit(url).scheme != "sb" or not urlsplit(url).hostname or not urlsplit(url).path.strip("/"):
+            raise FieldError("endpoint_url must be sb://HOST:PORT/QUEUE, a queue of this machine")
+        if most > 1:
+            raise FieldError("max_events_per_batch: a queue is given each event as a message of its own")
+    elif urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
         raise FieldError("endpoint_url must be an http or https address")
     return Subscription(
         name=name,
         topic=text(body, "topic"),
-        endpoint_type=EndpointType(_one_of(body, "endpoint_type", EndpointType.WEBHOOK, tuple(EndpointType))),
+        endpoint_type=endpoint_type,
         endpoint_url=url,
         event_delivery_schema=schema,
         included_event_types=texts(body, "included_event_types"),
@@ -99,7 +107,7 @@ def parse_subscription(body: JsonObject, *, input_schema: Schema) -> Subscriptio
         is_subject_case_sensitive=flag(body, "is_subject_case_sensitive"),
         max_delivery_attempts=_between(body, "max_delivery_attempts", 30, 1, 30),
         event_time_to_live_in_minutes=_between(body, "event_time_to_live_in_minutes", 1440, 1, 1440),
-        max_events_per_batch=_between(body, "max_events_per_batch", 1, 1, 5000),
+        max_events_per_batch=most,
     )
 
 

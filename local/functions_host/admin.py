@@ -19,7 +19,8 @@ from local.functions_host.invocations import Invocations
 from local.functions_host.keys import Keys, key_of
 from local.functions_host.messages import FIRST_RUN, TypedData
 from local.functions_host.responses import json_answer, not_found, unauthorized
-from local.functions_host.triggers import event_grid, event_hub, http, timer
+from local.functions_host.service_bus_input import text_input
+from local.functions_host.triggers import event_grid, event_hub, http, service_bus, timer
 from local.functions_host.worker import InvocationInput
 
 PREFIX = "/admin/"
@@ -100,6 +101,8 @@ def _input(function: Function, text: Any) -> InvocationInput:  # noqa: ANN401 - 
         case event_hub.TYPE:
             message = HubMessage(0, 0, None, datetime.now(UTC), text.encode())
             return batch_input(function.trigger, "", [message], FIRST_RUN)
+        case service_bus.TYPE:
+            return text_input(function.trigger, str(text))
         case _:
             return InvocationInput(data=TypedData(string=text), metadata={})
 

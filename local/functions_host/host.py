@@ -14,17 +14,18 @@ from local.functions_host.event_hub_log import EventHubLog
 from local.functions_host.host_json import HostSettings
 from local.functions_host.invocations import Invocations
 from local.functions_host.keys import Keys
-from local.functions_host.triggers import event_grid, event_hub, http, timer
+from local.functions_host.triggers import event_grid, event_hub, http, service_bus, timer
 from local.functions_host.triggers.event_grid import EventGridTriggers
 from local.functions_host.triggers.event_hub import EventHubTriggers
 from local.functions_host.triggers.http import HttpTriggers
+from local.functions_host.triggers.service_bus import ServiceBusTriggers
 from local.functions_host.triggers.timer import SystemClock, TimerStatusFiles, TimerTriggers
 from local.functions_host.worker import Worker
 
 _MAX_BODY_BYTES = 100 * 1024 * 1024  # FUNCTIONS_REQUEST_BODY_SIZE_LIMIT's default
 _GRACE = timedelta(seconds=10)
 _RESERVED = ("admin", "runtime")
-_SUPPORTED = frozenset({http.TYPE, event_grid.TYPE, event_hub.TYPE, timer.TYPE})
+_SUPPORTED = frozenset({http.TYPE, event_grid.TYPE, event_hub.TYPE, service_bus.TYPE, timer.TYPE})
 _log = logging.getLogger("host")
 
 
@@ -55,6 +56,7 @@ class Host:
             batch_size=settings.event_batch_size,
             pause_factor=retry_factor,
         )
+        self._service_bus = ServiceBusTriggers(functions, self._invocations, settings.service_bus)
         self._admin = Admin(functions, self._invocations, keys)
         self._runner: web.AppRunner | None = None
 
@@ -73,13 +75,19 @@ class Host:
         await site.start()
         self._timers.start()
         self._event_hubs.start()
+        self._service_bus.start()
         bound = self._runner.addresses[0][1]
         return f"http://127.0.0.1:{bound}"
 
     async def stop(self) -> None:
         """Take no more requests, start nothing more, and let what runs finish (ten seconds at most)."""
         if self._runner is not None:
-            await asyncio.gather(self._runner.cleanup(), self._timers.stop(_GRACE), self._event_hubs.stop(_GRACE))
+            await asyncio.gather(
+                self._runner.cleanup(),
+                self._timers.stop(_GRACE),
+                self._event_hubs.stop(_GRACE),
+                self._service_bus.stop(_GRACE),
+            )
 
     async def _answer(self, request: web.Request) -> web.Response:
         """Pass a request to whoever serves its path; paths ignore case, as on Azure."""

@@ -25,6 +25,17 @@ class HostJsonError(Exception):
 
 
 @dataclass(frozen=True)
+class ServiceBusSettings:
+    """How messages are taken.
+
+    https://learn.microsoft.com/azure/azure-functions/functions-bindings-service-bus#hostjson-settings
+    """
+
+    max_concurrent_calls: int = 16
+    max_auto_lock_renewal: timedelta = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
 class HostSettings:
     """What the host reads from `host.json`. A `function_timeout` of None means none.
 
@@ -36,6 +47,7 @@ class HostSettings:
     function_timeout: timedelta | None = timedelta(minutes=30)
     log_level: int = logging.INFO
     event_batch_size: int = 100
+    service_bus: ServiceBusSettings = ServiceBusSettings()
 
 
 def read_host_json(path: Path) -> HostSettings:
@@ -55,9 +67,8 @@ def read_host_json(path: Path) -> HostSettings:
         log_level=_LEVELS.get(
             str(_at(content, "logging", "logLevel", "default", default="")).lower(), default.log_level
         ),
-        event_batch_size=_batch_size(
-            _at(content, "extensions", "eventHubs", "maxEventBatchSize", default=default.event_batch_size)
-        ),
+        event_batch_size=_count(content, "eventHubs", "maxEventBatchSize", default.event_batch_size),
+        service_bus=_service_bus(content),
     )
 
 
@@ -80,10 +91,27 @@ def _timeout(text: object, default: timedelta | None) -> timedelta | None:
     return span
 
 
-def _batch_size(value: object) -> int:
-    """https://learn.microsoft.com/azure/azure-functions/functions-bindings-event-hubs#hostjson-settings."""
+def _service_bus(content: dict[str, Any]) -> ServiceBusSettings:
+    default = ServiceBusSettings()
+    if _at(content, "extensions", "serviceBus", "autoCompleteMessages", default=True) is not True:
+        raise HostJsonError("extensions.serviceBus.autoCompleteMessages has to be true: this host settles messages")
+    renewal = _at(content, "extensions", "serviceBus", "maxAutoLockRenewalDuration", default=None)
+    span = default.max_auto_lock_renewal if renewal is None else parse_time_span(str(renewal))
+    if span is None:
+        raise HostJsonError(f'extensions.serviceBus.maxAutoLockRenewalDuration is {renewal!r}; write "hh:mm:ss"')
+    return ServiceBusSettings(
+        _count(content, "serviceBus", "maxConcurrentCalls", default.max_concurrent_calls), max_auto_lock_renewal=span
+    )
+
+
+def _count(content: dict[str, Any], extension: str, name: str, default: int) -> int:
+    """A setting of an extension that counts something.
+
+    https://learn.microsoft.com/azure/azure-functions/functions-bindings-event-hubs#hostjson-settings
+    """
+    value = _at(content, "extensions", extension, name, default=default)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise HostJsonError(f"extensions.eventHubs.maxEventBatchSize is {value!r}; write a whole number, 1 or more")
+        raise HostJsonError(f"extensions.{extension}.{name} is {value!r}; write a whole number, 1 or more")
     return value
 
 

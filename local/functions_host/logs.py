@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-_WORKER_LOGGER = "azure.functions"
+_CHATTER = ("azure.functions", "azure.servicebus")  # the worker's, and the Service Bus SDK's
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -37,11 +37,12 @@ class JsonFormatter(logging.Formatter):
 def start_logging(level: int, invocation: Callable[[], Mapping[str, str]]) -> None:
     """Send every record of host, worker and app to standard error, from `level` up.
 
-    The worker's own chatter stays away below a warning. What the app prints goes to standard error, too:
+    The chatter of libraries stays away below a warning. What the app prints goes to standard error, too:
     standard output belongs to the LISTENING line.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(invocation))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger(_WORKER_LOGGER).setLevel(max(level, logging.WARNING))
+    for name in _CHATTER:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
     logging.captureWarnings(capture=True)

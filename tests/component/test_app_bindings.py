@@ -17,6 +17,7 @@ _HTTP = {
     "get_run": ("GET", "runs/{run_id}"),
     "cancel_run": ("POST", "runs/{run_id}/cancel"),
     "register_wait": ("POST", "waits"),
+    "register_waits": ("POST", "waits/batch"),
     "list_waits": ("GET", "waits"),
     "get_wait": ("GET", "waits/{token}"),
     "delete_wait": ("DELETE", "waits/{token}"),
@@ -29,7 +30,8 @@ _BUILD = """
 wiring.build(config.load({
     "BRIDGE_FACTORIES": "demo=/subscriptions/s/resourceGroups/g/providers/Microsoft.DataFactory/factories/f",
     "BRIDGE_STORE": "sqlite:///unused.sqlite3", "BRIDGE_AIRFLOW__DEMO__URL": "https://airflow.example",
-    "BRIDGE_AIRFLOW__DEMO__USERNAME": "u", "BRIDGE_AIRFLOW__DEMO__PASSWORD": "p"}))
+    "BRIDGE_AIRFLOW__DEMO__USERNAME": "u", "BRIDGE_AIRFLOW__DEMO__PASSWORD": "p",
+    "BRIDGE_AIRFLOW__DEMO__QUEUE": "q", "BRIDGE_SERVICEBUS__fullyQualifiedNamespace": "bus.servicebus.windows.net"}))
 """
 _SDKS = "import azure.identity, azure.mgmt.datafactory, azure.servicebus, azure.eventgrid, azure.data.tables\n"
 _TELL = "print(json.dumps(sorted(sys.modules)))"

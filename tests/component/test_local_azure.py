@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,12 +15,14 @@ import pytest
 import requests
 
 from local import up
-from local.local_azure import AirflowTarget, LocalAzure
+from local.local_azure import COMPLETIONS_QUEUE, EVENTS_QUEUE, REQUESTS_QUEUE, AirflowTarget, LocalAzure
 from local.process import ProcessFailedError
 from tests.component.hosted_app import APPS, HostedApp
+from tests.component.stand_ins import eventually
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NEVER = "0 0 0 1 1 *"
+NOBODY = "127.0.0.1:9"
 PIPELINE = {
     "name": "short",
     "properties": {
@@ -131,3 +134,57 @@ def test_command_line(pipelines: Path, tmp_path: Path, number: signal.Signals) -
     } == set(ready)
     assert (["short"], str(tmp_path)) == (ready["pipelines"], ready["state_dir"])
     assert not any(map(listens, (ready["functions_url"], ready["topic_endpoint"], ready["adf_url"])))
+
+
+def test_with_a_service_bus(pipelines: Path, tmp_path: Path) -> None:
+    """With a Service Bus, run events come by its queue, and none is lost while app and broker are away."""
+    with LocalAzure(
+        pipelines=pipelines,
+        state=tmp_path,
+        airflow={"team_a": AirflowTarget(queue=COMPLETIONS_QUEUE)},
+        settings={"QUEUE": EVENTS_QUEUE, "Named__fullyQualifiedNamespace": NOBODY, "SEEN": str(tmp_path / "seen")},
+        app=APPS / "service_bus",
+        event_grid=("--clock-factor", "0.01"),
+        service_bus=(),
+    ) as azure:
+        assert azure.service_bus is not None
+        azure.functions.kill()
+        azure.service_bus.kill()
+        start_run(azure)
+        azure.service_bus.start()
+        azure.functions.start()
+        app = HostedApp(azure.functions)
+        done = eventually(lambda: [one["done"] for one in app.seen() if "done" in one], within=timedelta(seconds=15))
+        settings = azure._app_settings()
+        azure.functions.kill()  # the SDK takes a second to close
+    assert "AdfBridge.PipelineRun.Succeeded" == json.loads(done[0])["type"]
+    expected = {
+        "BRIDGE_SERVICEBUS": azure.ready["service_bus"],
+        "BRIDGE_REQUESTS_QUEUE": REQUESTS_QUEUE,
+        "BRIDGE_EVENTS_QUEUE": EVENTS_QUEUE,
+        "BRIDGE_AIRFLOW__TEAM_A__QUEUE": COMPLETIONS_QUEUE,
+    }
+    assert expected == {name: settings.get(name) for name in expected}
+    assert "BRIDGE_AIRFLOW__TEAM_A__URL" not in settings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "targets", "service_bus"),
+    [
+        pytest.param([], {}, None, id="nothing"),
+        pytest.param(["--service-bus"], {}, (), id="a Service Bus"),
+        pytest.param(["--airflow-queue", "a=q"], {"a": AirflowTarget(queue="q")}, (), id="a queue"),
+        pytest.param(
+            ["--airflow", "a=http://x", "--airflow-auth", "a=u:p", "--airflow-queue", "a=q"],
+            {"a": AirflowTarget("http://x", "u", "p", "q")},
+            (),
+            id="both",
+        ),
+    ],
+)
+def test_queues_of_the_command_line(
+    arguments: list[str], targets: dict[str, AirflowTarget], service_bus: tuple[str, ...] | None
+) -> None:
+    """A target that has a queue has a Service Bus; without either there is none, and nothing takes longer."""
+    azure = up.describe(arguments)
+    assert (targets, service_bus) == (azure.airflow, azure._service_bus_options)

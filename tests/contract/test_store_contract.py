@@ -18,6 +18,7 @@ from bridge.model import (
     EventRecord,
     FailedActivity,
     Match,
+    Mode,
     OnAbandon,
     Outcome,
     RecoveryMode,
@@ -41,6 +42,7 @@ from tests.fakes.samples import (
     MINUTE,
     OTHER_FACTORY,
     SECOND,
+    TASK,
     a_completion,
     a_request,
     a_run,
@@ -153,6 +155,22 @@ def test_rows_come_back_as_they_were_written(store: Store) -> None:
     assert (run, waits) == store.run(KEY)
     assert waits[0] == store.find_wait(waits[0].token)
     assert [run] == list(store.find_runs(KEY.run_id))
+
+
+def test_a_wait_keeps_its_listener(store: Store) -> None:
+    """A wait in mode queue comes back with its listener, and is due, over and listed as any other."""
+    listened = a_wait(mode=Mode.QUEUE, reply_to="triggerer-1", listened_at=START, due_at=START)
+    store.put(a_run(), [listened])
+    found = store.find_wait(TASK.token)
+    assert found is not None
+    assert (Mode.QUEUE, "triggerer-1", START) == (found.mode, found.reply_to, found.listened_at)
+    assert [TASK.token] == [one.token for one in store.due("prod", before=START, limit=10)]
+    assert [(TASK.token, None)] == [(one.token, one.watched) for one in store.open_waits(FACTORY, limit=10)]
+    over = replace(found, state=WaitState.DELIVERED, due_at=None, reply_to="triggerer-2")
+    store.put(None, [over])
+    again = store.find_wait(TASK.token)
+    assert (WaitState.DELIVERED, "triggerer-2") == (again and again.state, again and again.reply_to)
+    assert [] == list(store.due("prod", before=START, limit=10))
 
 
 def test_a_factory_keeps_its_spelling(store: Store) -> None:

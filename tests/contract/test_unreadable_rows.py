@@ -48,7 +48,7 @@ from tests.fakes.samples import FACTORY, KEY, MINUTE, SECOND, TASK, a_run, a_tas
 DAY: Final = timedelta(days=1)
 NEWER: Final = a_task(nonce="newer", task_instance_id="ti-newer", map_index=1)
 CANARY: Final = "canary of a row"
-WORDS: Final = [("mode", "queue"), ("state", "adopted")]
+WORDS: Final = [("mode", "pigeon"), ("state", "adopted")]
 
 
 class Rows(Protocol):
@@ -241,7 +241,7 @@ def of_newer(raw: Any) -> list[str]:
 @pytest.mark.parametrize("state", [WaitState.DELIVERED, WaitState.STALE])
 def test_nobody_waits_any_more(rows: Rows, state: WaitState) -> None:
     """S43: a wait that is over is nobody who waits, though it cannot be read."""
-    have_both(rows, {"mode": "queue", "state": state.value})
+    have_both(rows, {"mode": "pigeon", "state": state.value})
     assert [TASK.token] == [wait.token for wait in rows.store.run(KEY)[1]]
 
 
@@ -296,7 +296,7 @@ def test_a_run_is_not_cancelled(rows: Rows, word: dict[str, str], is_over: bool)
         bench.airflow.run(task)
         bench.register(task, on_abandon=OnAbandon.CANCEL)
         bench.airflow.park(task)
-    rows.change("waits", **({"mode": "queue", "state": "delivered"} if is_over else word))
+    rows.change("waits", **({"mode": "pigeon", "state": "delivered"} if is_over else word))
     bench.pass_time(5 * MINUTE)
     bench.airflow.clear(TASK, new_id="ti-2")
     bench.pass_time(10 * MINUTE)

@@ -24,6 +24,7 @@ from bridge.telemetry import Log
 from tests.fakes.adf import FakeAdf
 from tests.fakes.airflow import FakeAirflow
 from tests.fakes.clock import ScriptedRandom, VirtualClock
+from tests.fakes.completions import FakeCompletions
 from tests.fakes.samples import ARM_ID, KEY, OTHER_ARM_ID, TASK, a_request, a_trigger, event_json
 from tests.fakes.store import FaultyStore, MemoryStore
 
@@ -36,6 +37,11 @@ ENVIRONMENT: Final = {
     "BRIDGE_AIRFLOW__DEV__URL": "https://dev.example.com",
     "BRIDGE_AIRFLOW__DEV__AUTH": "bearer",
     "BRIDGE_AIRFLOW__DEV__TOKEN": "canary-token",
+}
+# What a test adds that has tasks in mode queue: the target `edge`, whose Airflow the bridge cannot reach.
+EDGE: Final = {
+    "BRIDGE_AIRFLOW__EDGE__QUEUE": "completions",
+    "BRIDGE_SERVICEBUS__fullyQualifiedNamespace": "bus.servicebus.windows.net",
 }
 TICK: Final = timedelta(seconds=15)
 
@@ -128,6 +134,7 @@ class Bench:
         self.store = _MortalStore(store or self._open_store(), lambda: self._dead)
         self.adf = FakeAdf(self.clock)
         self.airflow = FakeAirflow(self.clock)
+        self.completions = FakeCompletions()
         environment = {**ENVIRONMENT, **settings}
         self.config = config.load({name: value for name, value in environment.items() if value})
         self.app = self._new_app()
@@ -138,7 +145,7 @@ class Bench:
         return self._stores(self.reached_within, self.clock.now) if self._stores is not None else MemoryStore()
 
     def _new_app(self) -> App:
-        world = World(self.clock, ScriptedRandom(), self.store, self.adf, self.airflow)
+        world = World(self.clock, ScriptedRandom(), self.store, self.adf, self.airflow, self.completions)
         log = Log(self.config.secrets())
         # One thread: one thing happens after the other, so that a crash can be put anywhere.
         self.executor = _MortalExecutor(self, world, log)

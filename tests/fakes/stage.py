@@ -8,7 +8,18 @@ from typing import Any, Final
 
 from bridge import service, views
 from bridge.errors import AdfUnavailable, Problem, RequestInFlight
-from bridge.model import Breaker, Continuation, NewTry, OnAbandon, Outcome, PreviousTry, RunStatus, Sweep, WaitState
+from bridge.model import (
+    Breaker,
+    Continuation,
+    Mode,
+    NewTry,
+    OnAbandon,
+    Outcome,
+    PreviousTry,
+    RunStatus,
+    Sweep,
+    WaitState,
+)
 from bridge.ports import WaitFilter
 from tests.fakes.airflow import place_of
 from tests.fakes.bench import TICK, Bench, OpenStore, Place, R
@@ -19,8 +30,11 @@ MOST_TICKS: Final = 100
 GRACE: Final = timedelta(minutes=6)  # after which a store knows that what was written by half was left so
 ONE_OF_EACH: Final[dict[str, Any]] = {
     "BRIDGE_FACTORIES": f"demo={ARM_ID}",
+    "BRIDGE_AIRFLOW__PROD__QUEUE": "completions",
+    "BRIDGE_SERVICEBUS__fullyQualifiedNamespace": "bus.servicebus.windows.net",
     **{f"BRIDGE_AIRFLOW__DEV__{name}": "" for name in ("URL", "AUTH", "TOKEN")},
 }
+LISTENER: Final = "listener"
 FACTORY_PAUSE: Final = service.factory_breaker(FACTORY)
 TARGET_PAUSE: Final = service.target_breaker(TASK.target)
 
@@ -31,6 +45,7 @@ class Stage(Bench):
     def __init__(self, stores: OpenStore | None = None) -> None:
         super().__init__(None, stores=stores, **ONE_OF_EACH)
         self.heard = ""  # what the operator was answered at last
+        self.listened: dict[str, str] = {}  # what the task's listener was told, by token
         self.passed: list[Place] = []  # the places in what happened, up to the one where the process died
 
     # --- what was before ---
@@ -63,9 +78,36 @@ class Stage(Bench):
         """Have a peer paused right before the bridge looks for the nth time whether one is; its probe has come."""
         self.store.before("breaker", lambda: self.is_paused(name), nth=nth)
 
+    def is_deferred(self) -> None:
+        """Have a task that was deferred in mode queue, whose listener is not there yet."""
+        self.adf.begin(KEY)
+        self.register(mode=Mode.QUEUE)
+        self.clock.advance(HOUR)
+        self.was_swept()
+
+    def is_listened_to(self, reply_to: str = LISTENER) -> None:
+        """Have a task that was deferred, and its listener."""
+        self.is_deferred()
+        self.register(mode=Mode.QUEUE, reply_to=reply_to)
+
     def run_fails(self) -> None:
         """Have the run fail."""
         self.adf.end(KEY, RunStatus.FAILED)
+
+    # --- the listener of the task ---
+
+    def listens(self) -> None:
+        """Have the listener register the task's wait; what it is answered wakes the task."""
+        registered = self.register(mode=Mode.QUEUE, reply_to=LISTENER)
+        document = views.registration_document(registered.run, registered.wait, self.app.rules)
+        self.heard = "listens"
+        if (completed := document["completed"]) is not None:
+            self.heard = self.listened[completed["token"]] = completed["status"]
+
+    def receives(self) -> None:
+        """Have the listener take what is in its session; what comes again wakes nobody."""
+        while (completion := self.completions.receive(TASK.target, LISTENER)) is not None:
+            self.listened.setdefault(completion.token, completion.status.value)
 
     # --- the operator of the task ---
 

@@ -156,7 +156,9 @@ def play(story: Story, stores: OpenStore | None = None, death: Death | None = No
 def misfits(story: Story, stage: Stage, death: Death | None = None) -> list[str]:
     """Return what is not as it should be at the end of a story."""
     found = [f"left over: {what}" for what in leftovers(stage)]
-    told = [one.status.value for each in stage.airflow.told.values() for one in each]
+    stage.receives()
+    resumed = [one.status.value for each in stage.airflow.told.values() for one in each]
+    told = [*resumed, *stage.listened.values()]
     wait = stage.store.inner.find_wait(TASK.token)
     runs = sum(key.run_id.startswith("run-") for key in stage.adf.runs)
     cancelled = sum(run.status is RunStatus.CANCELLED for run in stage.adf.runs.values())
@@ -809,6 +811,44 @@ def has_failed_all_paused(stage: Stage) -> None:
         stage.is_paused_at(FACTORY_PAUSE, nth=nth)
 
 
+def deferred_and_failed(stage: Stage) -> None:
+    """A task was deferred, its listener waits, and its run has just failed."""
+    stage.is_listened_to()
+    stage.clock.advance(MINUTE)
+    stage.was_swept()
+    stage.run_fails()
+
+
+def deferred_and_sent_without_an_answer(stage: Stage) -> None:
+    """The same, and the queue takes the message, but its answer is lost."""
+    deferred_and_failed(stage)
+    stage.completions.script.append(Lost(UNAVAILABLE))
+
+
+def due_to_a_listener(stage: Stage) -> None:
+    """A completion is due to a listener, the queue was out of reach, and the target's probe has come."""
+    deferred_and_failed(stage)
+    stage.is_paused(TARGET_PAUSE, pause=MINUTE)
+    stage.event("Failed")
+    stage.clock.advance(MINUTE)
+    stage.was_swept()
+
+
+def due_to_nobody(stage: Stage) -> None:
+    """A task was deferred, and its run has failed before its listener has registered."""
+    stage.is_deferred()
+    stage.run_fails()
+    stage.event("Failed")
+
+
+def sent_to_the_dead(stage: Stage) -> None:
+    """What a task is to be told was sent to the listener of a triggerer that has died."""
+    stage.is_listened_to("dead")
+    stage.clock.advance(MINUTE)
+    stage.run_fails()
+    stage.event("Failed")
+
+
 def withdraws(stage: Stage) -> None:
     """The operator is told to stop, and withdraws its wait."""
     stage.app.run(service.withdraw(TASK.token))
@@ -867,6 +907,7 @@ TIMER_STORIES: Final = (
         later=nothing,
     ),
     Story("a start that cannot be finished", died_without_a_key, Stage.tick, Ending()),
+    Story("a delivery by queue, the target paused", due_to_a_listener, Stage.tick, FAILED),
     Story("the end of retention", over_long_ago, Stage.tick, Ending(("Failed",))),
 )
 
@@ -896,6 +937,8 @@ EVENT_STORIES: Final = (
     by_event_grid("an event of somebody's run, paused", others_failed_factory_paused, others_event_arrives),
     by_event_grid("an event of a run that was found", others_found, others_event_arrives),
     by_event_grid("an event of a run that was found, paused", others_found_factory_paused, others_event_arrives),
+    by_event_grid("an event, by queue", deferred_and_failed),
+    by_event_grid("an event, by queue, without an answer", deferred_and_sent_without_an_answer),
     by_event_grid("bad events and a good one", has_failed, events_arrive),
 )
 
@@ -1017,6 +1060,8 @@ CALLER_STORIES: Final = (
     by_caller(
         "a cancel of a run that has failed", has_failed_all_paused, Stage.cancels, told("Failed", heard="not-running")
     ),
+    by_caller("a listener, late", due_to_nobody, Stage.listens, told("Failed", heard="Failed")),
+    by_caller("a listener, after one that died", sent_to_the_dead, Stage.listens, told("Failed", heard="Failed")),
     by_caller("a withdrawal", Stage.waits, withdraws, Ending(wait=WaitState.WITHDRAWN)),
 )
 

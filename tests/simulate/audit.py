@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bridge.model import EventRecord, Run, RunKey, StartRequest, TimelineEntry, Wait, WaitState
+from bridge.model import EventRecord, Mode, Run, RunKey, StartRequest, TimelineEntry, Wait, WaitState
 from tests.simulate.timeline import Violation
 
 CANARY: Final = "canary"
@@ -48,6 +48,8 @@ class Audit:
         old = self.waits.get(wait.token)
         # A completion that was given with an answer nobody heard is delivered after all.
         proved = old is not None and (old.state, wait.state) == (WaitState.INLINE, WaitState.DELIVERED)
+        # One that was told by queue, or given up, is the answer to a listener that registers after that.
+        proved = proved or (wait.mode is Mode.QUEUE and wait.state is WaitState.DELIVERED)
         if old is not None and old.state.is_final and wait.state is not old.state and not proved:
             raise Violation("final", f"a wait that was {old.state} became {wait.state}", wait.token)
         if old is not None and old.completion is not None and wait.completion != old.completion:

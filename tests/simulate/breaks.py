@@ -17,8 +17,9 @@ from bridge.adapters.table_index import Hint
 from bridge.adapters.table_plan import plan
 from bridge.adapters.table_store import TableStore
 from bridge.commands import CreateRun, DropRequest, FindWait, LoadRun, Now, Point, Put, do
-from bridge.decide import delivery
+from bridge.decide import delivery, queueing
 from bridge.model import (
+    Mode,
     Run,
     RunEvent,
     RunKey,
@@ -26,6 +27,7 @@ from bridge.model import (
     StartRequest,
     TriggerRequest,
     Wait,
+    WaitRequest,
     WaitState,
 )
 from bridge.policy import Rules
@@ -214,6 +216,25 @@ def _nobody_else(*_: object) -> None:
     """Cancel whoever else may wait."""
 
 
+_listened_to = queueing.listened_to
+_register = decide.register
+
+
+def _not_again(
+    request: WaitRequest, known: Run, waits: Sequence[Wait], now: datetime, rules: Rules, **more: Any
+) -> Any:
+    """Tell a listener nothing about a wait that was delivered already."""
+    found = next((one for one in waits if one.token == request.task.token), None)
+    if found is not None and found.mode is Mode.QUEUE and found.state is WaitState.DELIVERED:
+        return decide.Registration(replace(found, completion=None))
+    return _register(request, known, waits, now, rules, **more)
+
+
+def _first_wins(wait: Wait, reply_to: str, now: datetime) -> Wait:
+    """Leave a wait with the listener that registered it first."""
+    return _listened_to(wait, wait.reply_to or reply_to, now)
+
+
 def _swap(*places: tuple[object, str, object]) -> Break:
     """Return a way to put something else in some places, and to undo that."""
 
@@ -254,6 +275,8 @@ BREAKS: Final[dict[str, Break]] = {
     "child-not-verified": _swap((reading_of_runs, "_is_child", _any_child)),
     "a-list-is-proof": _swap((abandoning, "look", _take_the_list_for_proof)),
     "cancel-though-others-wait": _swap((decide, "keeps_running", _nobody_else)),
+    "delivered-is-not-answered-again": _swap((decide, "register", _not_again)),
+    "last-registration-does-not-win": _swap((queueing, "listened_to", _first_wins)),
     "parameters-not-masked": _swap((masking, "masked", _unmasked)),
     **{name: _swap(*places) for name, places in BROKEN.items()},
 }

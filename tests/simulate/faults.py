@@ -6,7 +6,7 @@ from typing import Final
 
 from bridge.adapters import table_index as index
 from bridge.commands import Point
-from tests.simulate import abandonment, adf, airflow, starts, store
+from tests.simulate import abandonment, adf, airflow, listening, starts, store
 
 FAULTS: Final = (
     *airflow.REFUSALS,
@@ -16,6 +16,11 @@ FAULTS: Final = (
     "airflow outage",
     "airflow left one out of its list",
     "airflow time-out after applying",
+    *listening.REFUSALS,
+    "queue took it without an answer",
+    "triggerer died",
+    "tasks moved to another triggerer",
+    "answer to a listener lost",
     "S15: cleared between fence and PATCH",
     *adf.REFUSALS,
     "adf cancel without an answer",

@@ -36,7 +36,7 @@ from bridge.errors import Problem, StoreConflict, StoreUnavailable
 from bridge.executor import Executor, World
 from bridge.model import Breaker, FactoryId, StartRequest, Wait
 from bridge.policy import Rules
-from bridge.ports import Due
+from bridge.ports import Completions, Due
 from tests.simulate.adf import SimAdf
 from tests.simulate.airflow import SimAirflow
 from tests.simulate.audit import Audit
@@ -85,6 +85,7 @@ LIKELIER: Final[Mapping[str, float]] = {
     index.HINT_REMOVED: 0.4,
     index.HINT_WRITTEN: 0.4,
     index.ROWS_WRITTEN: 0.4,
+    Point.COMPLETION_QUEUED: 6,
 }
 PEERS: Final = (
     *(CreateRun, FindPipeline, FindChild, ReadRun, QueryRuns, SearchRuns, CancelRun),
@@ -132,6 +133,7 @@ class Setting:
     adf: SimAdf
     starts: Starts
     rules: Rules
+    completions: Completions
     crashes: float = 0
     stalls: float = 0
     slow: float = 0
@@ -155,7 +157,7 @@ class Instance:
         self._keys: Counter[str] = Counter()
         self._finish_at = self._repair_at = self._purge_at = datetime.min.replace(tzinfo=UTC)
         self._store = self._in.table.store(lives=lambda: self.life == life, reach=self._reach)
-        world = World(self._timeline, self._timeline, self._store, self._in.adf, self._in.airflow)
+        world = World(self._timeline, self._timeline, self._store, self._in.adf, self._in.airflow, self._in.completions)
         self._executor = Executor(world, tell=self._in.audit.logged)
 
     # --- one command at a time ---

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from bridge.app import REPAIR_EVERY
-from bridge.model import Completion, FactoryId, Outcome, TaskRef, WaitRequest, WaitState, Wrapped
+from bridge.model import Completion, FactoryId, Mode, Outcome, TaskRef, WaitRequest, WaitState, Wrapped
 from tests.fakes.samples import FACTORY
 from tests.fakes.samples import RULES as SAMPLE_RULES
 from tests.simulate.abandonment import Abandonment
@@ -23,6 +24,7 @@ from tests.simulate.attempt import Host
 from tests.simulate.audit import Audit
 from tests.simulate.event_grid import EventGrid
 from tests.simulate.instance import Instance, Setting
+from tests.simulate.listening import TRIGGERERS, Deferred, Listener, SimCompletions
 from tests.simulate.starts import Starts
 from tests.simulate.store import SimTable
 from tests.simulate.tasks import Task
@@ -31,6 +33,8 @@ from tests.simulate.true_run import TrueRun
 
 INSTANCES: Final = 3
 TASKS: Final = 14
+DEFERRED: Final = 6
+QUEUE_TROUBLE: Final = 0.3  # of its few messages
 # Tasks of one DAG that are mapped over something else than what they ask the bridge for.
 MAPPED: Final = (4, 3)
 CREATE_RUN_FAILS: Final = 0.7  # of the times at which they ask
@@ -72,10 +76,14 @@ class World:
         self.adf.wrapping = self.wrapping
         self.starts = Starts(timeline, self.audit, self.adf, self.table.was_lost)
         self.abandonment = Abandonment(timeline, self.audit, self.airflow, self.adf, self.starts)
-        self.abandonment.awaited = lambda: [task.awaited for task in self.tasks]
+        self.abandonment.awaited = lambda: [
+            *(one.awaited for one in self.tasks),
+            *(one.awaited for one in self.deferred),
+        ]
         self.starts.on_caller_died = self.abandonment.prolong_unfinished
         self.adf.check_create, self.adf.check_cancel = self.starts.creating, self.abandonment.check_cancel
         self.audit.on_request, self.audit.on_request_gone = self.starts.wrote, self.starts.removed
+        self.completions = SimCompletions(timeline, QUEUE_TROUBLE if trouble.airflow else 0)
         setting = Setting(
             timeline,
             self.table,
@@ -84,6 +92,7 @@ class World:
             self.adf,
             self.starts,
             RULES,
+            self.completions,
             crashes=trouble.crashes,
             stalls=trouble.stalls,
             slow=trouble.slow,
@@ -91,6 +100,7 @@ class World:
         self.bridges = [self.make_bridge(setting) for _ in range(INSTANCES)]
         self.grid = self.make_grid(trouble.drops)
         self.tasks: list[Task] = []
+        self.deferred: list[Deferred] = []
         self._host = Host(
             timeline, self.airflow, self.adf, self.bridges, self.starts, RULES, self._remember, trouble.meddling
         )
@@ -115,6 +125,14 @@ class World:
         )
         self.tasks.append(Task(self._host, task, asked, existing=existing))
         return self.tasks[-1]
+
+    def new_deferred(self, target: str) -> Deferred:
+        """Have one more task in mode queue."""
+        name = f"deferred-{len(self.deferred)}"
+        task = TaskRef(target, "orders", "manual", name, -1, 1, f"{name}/0", nonce=name)
+        self.deferred.append(Deferred(self._host, task, self._untrue))
+        self.completions.tasks[task.token] = self.deferred[-1]
+        return self.deferred[-1]
 
     def _remember(self, request: WaitRequest) -> None:
         self.requests[request.task.token] = request
@@ -169,6 +187,7 @@ class World:
         waits = self.audit.waits.values()
         return (
             all(task.is_over for task in self.tasks)
+            and all(task.is_told for task in self.deferred)
             and self.starts.never_finished is None
             and all(wait.state.is_final and wait.due_at is None for wait in waits)
         )
@@ -180,6 +199,11 @@ class World:
                 wait = self.audit.wait(task.row.token)
                 state = wait.state.value if wait is not None else "not there"
                 raise Violation("lost", f"the task is {task.row.state}, its wait is {state}", task.row.token)
+        for deferred in self.deferred:
+            if not deferred.is_told:
+                wait = self.audit.wait(deferred.token)
+                state = wait.state.value if wait is not None else "not there"
+                raise Violation("lost", f"a deferred task was never told, its wait is {state}", deferred.token)
         if (key := self.starts.never_finished) is not None:
             raise Violation("unfinished", "a request was begun and comes to no end", key)
         for wait in self.audit.every_wait():
@@ -191,7 +215,7 @@ class World:
         """Raise Violation for a wait that is delivered and that nobody was told of."""
         for wait in self.audit.every_wait():
             done = wait.token in self.airflow.effective or wait.token in self.airflow.crossed
-            if wait.state is WaitState.DELIVERED and not done:
+            if wait.mode is Mode.RESUME and wait.state is WaitState.DELIVERED and not done:
                 raise Violation("delivered", "a wait is delivered that was never told", wait.token)
 
 
@@ -230,6 +254,7 @@ class Episode(World):
             self._any_tasks(tasks, start)
             if chance.random() < CREATE_RUN_FAILS:
                 timeline.after(start, lambda: self.adf.lose_create_runs(chance.uniform(10, 40)))
+        self._defer_some()
         for target in sorted(RULES.targets):
             if chance.random() < 0.3:
                 start, length = chance.uniform(0, CHAOS), chance.uniform(20, 240)
@@ -237,6 +262,19 @@ class Episode(World):
         for _ in range(chance.choice((0, 0, 3, 30))):
             number = chance.randrange(1_000)
             timeline.after(chance.uniform(0, CHAOS), lambda number=number: self.table.lose_an_index_row(number))  # type: ignore[misc]
+
+    def _defer_some(self) -> None:
+        """Have tasks in mode queue, and triggerers that die or are relieved of their tasks."""
+        timeline, chance = self.timeline, self.timeline.random
+        listeners = [Listener(self._host, self.completions, number) for number in range(TRIGGERERS)]
+        for _ in range(DEFERRED):
+            task, listener = self.new_deferred(chance.choice(sorted(RULES.targets))), chance.choice(listeners)
+            timeline.after(chance.uniform(0, CHAOS * 0.6), partial(task.defers_to, listener))
+        for listener in listeners:
+            for nth in range(chance.choice((1, 2, 3))):
+                timeline.after(CHAOS * (nth + chance.random()) / 3, listener.dies)
+            if chance.random() < 0.5:
+                timeline.after(chance.uniform(0, CHAOS), partial(listener.give, chance.choice(listeners)))
 
     def _any_task(self, *, existing: bool) -> Task:
         chance = self.timeline.random
