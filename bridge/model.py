@@ -400,6 +400,7 @@ class Wait:
     deadline: datetime
     on_abandon: OnAbandon
     registered_at: datetime
+    asked_at: datetime | None = None  # when its trigger request came; the bridge may have registered it later
     state: WaitState = WaitState.OPEN
     due_at: datetime | None = None
     attempts: int = 0

@@ -101,13 +101,12 @@ def keeps_running(wait: Wait, run: Run | None, waits: Collection[Wait], rules: R
 def _waits_as_well(other: Wait, wait: Wait) -> bool:
     """Whether somebody else waits: not an earlier try of the same task, which is over if this one is.
 
-    A try of a DAG run made anew under the same names may look like one. It has registered later; so has an earlier try
-    for which the bridge did that, but Airflow shows that it is over.
+    A try of a DAG run made anew under the same names may look like one, but has asked later.
     """
     earlier_try = (
         other.task.place == wait.task.place
         and other.task.try_number < wait.task.try_number
-        and (other.registered_at <= wait.registered_at or other.abandoned_at is not None)
+        and (other.asked_at or other.registered_at) <= (wait.asked_at or wait.registered_at)
     )
     return other.state is WaitState.OPEN and other.token != wait.token and not earlier_try
 

@@ -70,6 +70,7 @@ def register(
         deadline=request.deadline,
         on_abandon=request.on_abandon,
         registered_at=now,
+        asked_at=start.received_at if start is not None else None,
         match=request.match,
         keep_for_next_try=request.keep_for_next_try,
     ).told(now, "registered", f"waits for {_what(known)} until {request.deadline:%Y-%m-%d %H:%M:%SZ}")
