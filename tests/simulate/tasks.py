@@ -46,6 +46,7 @@ RETRIED: Final = 0.9  # of the tries whose run has failed
 _MEDDLING: Final = (*("clear",) * 5, *("mark",) * 4, *("answer",) * 3, "remove", *("remake",) * 2, *("withdraw",) * 4)
 # Just before the bridge answers, a clear (S15) and an answer (a 409) are what it cannot see coming: more of those.
 _BETWEEN: Final = (*("clear",) * 7, *("mark",) * 2, *("answer",) * 6, "remove", *("withdraw",) * 2)
+_REMEMBERED: Final = 300  # seconds; a record of the simulated bridge lasts for six minutes
 _AGAIN: Final = (StoreUnavailable, RequestInFlight, AdfThrottled, AdfUnavailable)
 
 
@@ -134,6 +135,14 @@ class Task:
     def _is_on(self, attempt: Attempt) -> bool:
         return attempt.serial == self.row.serial and self.row.state == "running" and attempt is self._attempt
 
+    def _let_late_ones_arrive(self) -> None:
+        """Have what was sent before its worker died arrive while this try asks, or after: as long as it is known."""
+        for late in self._late:
+            seconds = self._timeline.random.choice((0.5, 3, 40)) * self._timeline.random.random()
+            if self._timeline.seconds - late.began < _REMEMBERED:
+                self._timeline.after(seconds, partial(self._arrive, late))
+        self._late.clear()
+
     def _send(self, attempt: Attempt) -> None:
         """Ask the bridge; whatever happens to the request, it is repeated under its key until somebody answers."""
         if not self._is_on(attempt):
@@ -146,11 +155,7 @@ class Task:
             self._late.append(attempt)
             self._fail(attempt)
             return
-        for late in self._late:
-            # What was sent before its worker died arrives while this try asks, or after.
-            seconds = self._timeline.random.choice((0.5, 3, 40)) * self._timeline.random.random()
-            self._timeline.after(seconds, partial(self._arrive, late))
-        self._late.clear()
+        self._let_late_ones_arrive()
         up = [one for one in self._host.bridges if one.up]
         attempt.busy = True
         attempt.sent += 1
