@@ -80,7 +80,7 @@ LIKELIER: Final[Mapping[str, float]] = {
     Point.CANCEL_NOTED: 24,
     Point.RUN_CANCELLED: 28,
     Point.CANCEL_SETTLED: 24,
-    index.PURGED_HINTS: 15,
+    index.PURGED_HINTS: 18,
     index.PURGED_ROWS: 14,
     index.HINT_REMOVED: 0.4,
     index.HINT_WRITTEN: 0.4,
