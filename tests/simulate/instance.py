@@ -85,7 +85,7 @@ LIKELIER: Final[Mapping[str, float]] = {
     index.HINT_REMOVED: 0.4,
     index.HINT_WRITTEN: 0.4,
     index.ROWS_WRITTEN: 0.4,
-    Point.COMPLETION_QUEUED: 6,
+    Point.COMPLETION_QUEUED: 7,
 }
 PEERS: Final = (
     *(CreateRun, FindPipeline, FindChild, ReadRun, QueryRuns, SearchRuns, CancelRun),

@@ -33,7 +33,7 @@ from tests.simulate.true_run import TrueRun
 
 INSTANCES: Final = 3
 TASKS: Final = 14
-DEFERRED: Final = 6
+DEFERRED: Final = 4
 QUEUE_TROUBLE: Final = 0.3  # of its few messages
 # Tasks of one DAG that are mapped over something else than what they ask the bridge for.
 MAPPED: Final = (4, 3)
