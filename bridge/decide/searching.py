@@ -15,6 +15,7 @@ from typing import Any
 from bridge import policy
 from bridge.decide.breakers import ABOUT_ONE_THING
 from bridge.model import JsonObject, RunReading, StartedHow, StartRequest, StartState
+from bridge.policy import Rules
 from bridge.ports import Refusal, RefusalKind
 
 
@@ -150,10 +151,14 @@ class Found:
 
 
 def on_search(
-    record: StartRequest, unclaimed: tuple[str, ...], starts: Mapping[str, datetime | None], now: datetime
+    record: StartRequest, unclaimed: tuple[str, ...], starts: Mapping[str, datetime | None], now: datetime, rules: Rules
 ) -> Found:
-    """Decide by the runs that look alike and that nobody else has claimed. `starts` are by our clock."""
-    if len(unclaimed) == 1:
+    """Decide by the runs that look alike and that nobody else has claimed. `starts` are by our clock.
+
+    After the retention it is forgotten who had claimed which.
+    """
+    are_claims_known = now < record.received_at + rules.retention - policy.SEARCH_SLACK
+    if len(unclaimed) == 1 and (record.correlation is not None or are_claims_known):
         (run_id,) = unclaimed
         # The run itself may be listed later than one of somebody else's that began before it.
         start = max(starts.get(run_id) or record.received_at, record.received_at)

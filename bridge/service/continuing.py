@@ -50,7 +50,7 @@ def go_on(request: TriggerRequest, reserve: StartRequest, rules: Rules) -> UseCa
     if (other := decide.differs(request, earlier)) is not None:
         return Planned(replace(reserve, why=other), earlier)
     if earlier.state is not StartState.STARTED:
-        earlier = yield from settle_start(earlier, request.parameters)
+        earlier = yield from settle_start(earlier, request.parameters, rules)
     if earlier.state is StartState.UNKNOWN:
         return Planned(replace(reserve, why=decide.unsettled(earlier)), earlier)
     if earlier.key is None:

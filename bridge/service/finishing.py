@@ -55,7 +55,7 @@ def _go_on(record: StartRequest, rules: Rules) -> UseCase[Finished]:
     if (reason := decide.not_to_be_found(record)) is not None:
         return (yield from _leave(record, reason))
     if record.state is not StartState.STARTED:
-        record = yield from settle_start(record, {}, patient=True)
+        record = yield from settle_start(record, {}, rules, patient=True)
     if record.state is StartState.UNKNOWN:
         return Finished(record, UNKNOWN)
     if record.state is not StartState.STARTED:

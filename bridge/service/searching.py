@@ -11,11 +11,14 @@ from bridge import decide, policy
 from bridge.commands import FindPipeline, LoadRequest, LoadRun, Now, Point, Put, SaveRequest, SearchRuns, UseCase, do
 from bridge.errors import AdfUnavailable, StoreConflict
 from bridge.model import JsonObject, Run, RunKey, RunReading, StartRequest
+from bridge.policy import Rules
 from bridge.ports import PipelineDeclaration, Refusal, RefusalKind, RunsPage
 from bridge.service.breakers import enter, factory_breaker, leave
 
 
-def settle_start(record: StartRequest, parameters: JsonObject, *, patient: bool = False) -> UseCase[StartRequest]:
+def settle_start(
+    record: StartRequest, parameters: JsonObject, rules: Rules, *, patient: bool = False
+) -> UseCase[StartRequest]:
     """Look once for the run of a request that is not settled, and return its record as it then stands.
 
     Somebody else may settle it meanwhile. When ADF cannot be asked the record stays as it is, and AdfUnavailable is
@@ -40,7 +43,7 @@ def settle_start(record: StartRequest, parameters: JsonObject, *, patient: bool 
     found = decide.alike(sought, parameters, readings, ahead, defaults)
     unclaimed = found if sought.correlation is not None else (yield from _unclaimed(found, sought))
     starts = {run_id: _by_our_clock(readings[run_id], ahead) for run_id in unclaimed}
-    after = decide.on_search(sought, unclaimed, starts, (yield from do(Now())))
+    after = decide.on_search(sought, unclaimed, starts, (yield from do(Now())), rules)
     if after.adopt is not None:
         return (yield from _adopt(sought, after.adopt))
     if after.record is None or after.record.state is sought.state:

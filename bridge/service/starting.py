@@ -53,7 +53,7 @@ def start_run(request: TriggerRequest, rules: Rules) -> UseCase[StartAnswer]:
                 yield from _refuse_withdrawn(request)
                 return StartAnswer(admission.replay, replay=True)
             if admission.unsettled is not None:
-                found = yield from settle_start(admission.unsettled, request.parameters)
+                found = yield from settle_start(admission.unsettled, request.parameters, rules)
                 return (yield from _answer_settled(request, found, rules))
             if admission.reserve is not None:
                 if request.wait is not None:
@@ -149,7 +149,7 @@ def _create_run(request: TriggerRequest, reserved: StartRequest, rules: Rules) -
         return (yield from _record_start(reserved, reply.run_id))
     if reply.kind is RefusalKind.UNAVAILABLE:
         lost = yield from do(SaveRequest(decide.searching(reserved), point=Point.START_RECORDED))
-        return (yield from settle_start(lost, request.parameters))
+        return (yield from settle_start(lost, request.parameters, rules))
     if request.recover_from is None and decide.is_unrecoverable(reserved, reply):
         anew = decide.instead_of_recovery(reserved, _masked(request, reply))
         again = yield from _with_pipeline(request, anew, rules)

@@ -317,6 +317,17 @@ def test_a_run_that_answers_to_another_key(bench: Bench) -> None:
     assert "unknown" == settled(bench)
 
 
+def test_a_run_whose_claim_is_forgotten(bench: Bench) -> None:
+    """S19: a search that outlasts the retention adopts no run: whose each is, is not known any more."""
+    bench.airflow.run(OTHER)
+    bench.start(OTHER)
+    bench.adf.create_script.append(NO_ANSWER)
+    assert is_sought(bench)
+    bench.clock.advance(bench.app.rules.retention)
+    change(bench, RunKey(FACTORY, "run-1"), started_by=None)
+    assert "unknown" == settled(bench)
+
+
 def test_a_run_that_is_about_to_be_written_down(bench: Bench) -> None:
     """S19: a run that another request has just started, and not written down yet, is left to that."""
     bench.airflow.run(OTHER)
