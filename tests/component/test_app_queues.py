@@ -3,154 +3,24 @@
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from azure.core.credentials import AzureKeyCredential
-from azure.core.messaging import CloudEvent
-from azure.eventgrid import EventGridPublisherClient
-from azure.servicebus import ServiceBusClient, ServiceBusMessage
 
-from local.process import LocalProcess
-from tests.component.hosted_bridge import (
-    CALLER_HEADER,
-    FINAL,
-    Bridge,
-    Json,
-    adf_arguments,
-    adf_settings,
-    hosted_bridge,
-    run_event,
-    settings_of,
-    token_of,
-    wait_of,
-)
-from tests.component.stand_ins import TOPIC_KEY, Control, eventually, running_event_grid
-from tests.contract.service_bus import LocalBroker
-from tests.fakes_http.airflow import running_airflows
-from tests.fakes_http.airflow_task import AirflowTask
+from tests.component.hosted_bridge import CALLER_HEADER, FINAL, Json, run_event
+from tests.component.queued_bridge import CALLER_SECRET, DELIVERIES, EVENTS, REQUESTS, Queued, queued_bridge
+from tests.component.stand_ins import eventually
 
-REQUESTS, EVENTS = "requests", "events"
-DELIVERIES = 3
-QUEUES = (f"{REQUESTS},max_delivery_count={DELIVERIES},lock_duration_s=2", EVENTS)
-CALLER_SECRET, PARAMETER = "canary-caller-secret-by-queue", "canary-parameter-by-queue"
+PARAMETER = "canary-parameter-by-queue"
 IN_FLIGHT_SECONDS = 1.5  # how long Data Factory takes to answer where a test needs the time
-
-
-@dataclass
-class Queued(Bridge):
-    """A bridge with both queues, and an Event Grid that puts events into one of them."""
-
-    broker: LocalBroker | None = None
-
-    @property
-    def bus(self) -> LocalBroker:
-        """The broker."""
-        assert self.broker is not None
-        return self.broker
-
-    def send(self, queue: str, *bodies: bytes, properties: Mapping[str, str] | None = None, **options: Any) -> None:
-        """Put messages into a queue."""
-        with (
-            ServiceBusClient.from_connection_string(self.bus.connection_string) as client,
-            client.get_queue_sender(queue) as sender,
-        ):
-            sent: Any = dict(properties or {})
-            sender.send_messages([ServiceBusMessage(body, application_properties=sent, **options) for body in bodies])
-
-    def request(self, *, key: str, wait: Json | None = None, **body: Any) -> None:
-        """Put a trigger request into its queue, with the caller's secret."""
-        document = {"factory": "sales", "pipeline": "held", **({"wait": wait} if wait else {}), **body}
-        self.send(REQUESTS, json.dumps(document).encode(), properties={CALLER_HEADER: CALLER_SECRET}, message_id=key)
-
-    def messages(self, queue: str) -> list[Json]:
-        """What is in a queue."""
-        return list(self.bus.control("GET", f"messages?queue={queue}")["messages"])
-
-    def dead_letters(self, queue: str) -> list[tuple[str, str]]:
-        """The dead letters of a queue: each one's id and reason."""
-        return [(one["message_id"], one["dead_letter_reason"]) for one in self.messages(f"{queue}/$DeadLetterQueue")]
-
-    def drained(self, queue: str) -> None:
-        """Return when a queue is empty."""
-        eventually(lambda: not self.messages(queue))
-
-    def waiting(self, token: str) -> Json:
-        """The wait, once it is there."""
-
-        def look() -> Json | None:
-            answer = self.call("GET", f"/waits/{token}")
-            return dict(answer.json()["wait"]) if answer.ok else None
-
-        return eventually(look)
-
-    def new_wait(self) -> tuple[AirflowTask, Json, str]:
-        """A task's wait, for a request: the task, the wait, its token."""
-        airflow = self.airflows["guarded"]
-        task = airflow.task(dag_id=f"queued-{uuid.uuid4().hex[:8]}")
-        wait = wait_of(airflow, task)
-        return task, wait, token_of(wait)
-
-    def publish(self, run_id: str, status: str = "Succeeded") -> None:
-        """Publish the event of a run's end with Microsoft's publisher."""
-        assert self.event_grid is not None
-        event = run_event(run_id, status)
-        with EventGridPublisherClient(
-            self.event_grid.ready["topics"]["runs"]["endpoint"], AzureKeyCredential(TOPIC_KEY)
-        ) as client:
-            client.send([CloudEvent.from_dict(event)])
-
-    def told(self, event: str, key: str) -> list[Json]:
-        """The lines of the bridge's log about a request."""
-        text = self.process.log.read_text(encoding="utf-8")
-        lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-        own = [json.loads(line["message"]) for line in lines if line["logger"] == "bridge"]
-        return [line for line in own if line["event"] == event and line.get("id") == key]
-
-    def rejected(self, key: str) -> list[str]:
-        """Why a request was refused, as `GET /events` shows it."""
-        events = self.call("GET", "/events?verdict=rejected&limit=500").json()["events"]
-        return [event["reason"] for event in events if event["id"] == key]
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queued]:
-    """A bridge for all tests here, with what it works with."""
-    folder = tmp_path_factory.mktemp("queued")
-    with (
-        running_airflows(["guarded"]) as airflows,
-        LocalBroker(folder / "bus", queues=QUEUES) as broker,
-        running_event_grid(folder, "--clock-factor", "0.01") as event_grid,
-        LocalProcess("local.adf", adf_arguments(folder / "pipelines"), log=folder / "adf.log") as adf,
-    ):
-        settings = {
-            **adf_settings(adf.url, folder),
-            **settings_of(airflows["guarded"], CALLER_SECRET=CALLER_SECRET),
-            "BRIDGE_SERVICEBUS": broker.connection_string,
-            "BRIDGE_REQUESTS_QUEUE": REQUESTS,
-            "BRIDGE_EVENTS_QUEUE": EVENTS,
-        }
-        endpoint = f"{broker.ready['endpoint']}/{EVENTS}"
-        subscription = {
-            "name": "to-queue",
-            "topic": "runs",
-            "endpoint_type": "ServiceBusQueue",
-            "endpoint_url": endpoint,
-        }
-        Control(event_grid.url).post("subscriptions", subscription)
-        with hosted_bridge(folder, settings) as hosted:
-            yield Queued(
-                hosted.process,
-                airflows=airflows,
-                adf=Control(adf.url),
-                folder=folder,
-                event_grid=event_grid,
-                broker=broker,
-            )
-            hosted.process.kill()  # the SDK takes a second to close
-        event_grid.kill()
+    """A bridge for all tests here."""
+    with queued_bridge(tmp_path_factory.mktemp("queued")) as stage:
+        yield stage
 
 
 def test_the_functions_of_the_queues(stage: Queued) -> None:
@@ -219,7 +89,9 @@ def test_a_host_that_is_killed_after_the_start(stage: Queued) -> None:
     eventually(lambda: len(stage.told("request.taken", token)) == 2)
     stage.drained(REQUESTS)
     assert (before + 1, "open") == (stage.count("createRun"), stage.waiting(token)["state"])
-    assert [1, 2] == [line["deliveries"] for line in stage.told("request.taken", token)]
+    assert [(1, False), (2, True)] == [
+        (line["deliveries"], line["replay"]) for line in stage.told("request.taken", token)
+    ]
 
 
 def test_a_bad_request(stage: Queued) -> None:
@@ -262,18 +134,9 @@ def test_data_factory_throttles(stage: Queued) -> None:
     assert ([], [2]) == (stage.rejected(token), [line["deliveries"] for line in stage.told("request.taken", token)])
 
 
-def parked_by_queue(stage: Queued) -> tuple[str, str]:
-    """A task that is parked and waits for a run that was asked for by queue: the token, the run's id."""
-    task, wait, token = stage.new_wait()
-    stage.request(key=token, wait=wait)
-    run_id = stage.waiting(token)["run_id"]
-    task.park()
-    return token, run_id
-
-
 def test_an_event_by_queue(stage: Queued) -> None:
     """A run's end that Event Grid puts into the queue completes the task that waits for it."""
-    token, run_id = parked_by_queue(stage)
+    token, run_id = stage.parked_by_queue()
     stage.end_run(run_id)
     stage.publish(run_id)
     assert "delivered" == stage.until(token, *FINAL)["state"]
@@ -284,7 +147,7 @@ def test_an_event_while_the_host_is_down(stage: Queued) -> None:
     """S25: an event that comes while the app is down waits in its queue, and completes the task when the app is back;
     the same event again is a duplicate.
     """
-    token, run_id = parked_by_queue(stage)
+    token, run_id = stage.parked_by_queue()
     stage.drained(REQUESTS)
     stage.process.kill()
     stage.end_run(run_id)
@@ -302,7 +165,7 @@ def test_events_that_make_no_sense(stage: Queued) -> None:
     """S26: of ten events, the nine that make no sense are taken out of the queue and shown as malformed, and the good
     one among them completes its task.
     """
-    token, run_id = parked_by_queue(stage)
+    token, run_id = stage.parked_by_queue()
     stage.end_run(run_id)
     names = [f"bad-{number}-{uuid.uuid4().hex[:8]}" for number in range(6)]
     shapes: list[Any] = [run_event(run_id, id=name, data={"status": number}) for number, name in enumerate(names)]
