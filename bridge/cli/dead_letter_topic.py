@@ -6,6 +6,7 @@ All who subscribe get them, not the bridge alone.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,6 +53,8 @@ class DeadLetterTopic:
 
         from bridge.adapters.credentials import azure_credential  # noqa: PLC0415 - slow to import
 
+        # For every event, the SDK warns of each option that it is given for the request.
+        logging.getLogger("azure.eventgrid").setLevel(logging.ERROR)
         return EventGridPublisherClient(
             self._endpoint, AzureKeyCredential(self._key.reveal()) if self._key else azure_credential()
         )

@@ -3,24 +3,23 @@
 import json
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.component.hosted_bridge import CALLER_HEADER, FINAL, Json, run_event
-from tests.component.queued_bridge import CALLER_SECRET, DELIVERIES, EVENTS, REQUESTS, Queued, queued_bridge
+from tests.component.queued_bridge import CALLER_SECRET, DELIVERIES, EVENTS, REQUESTS, Queued
 from tests.component.stand_ins import eventually
 
 PARAMETER = "canary-parameter-by-queue"
 IN_FLIGHT_SECONDS = 1.5  # how long Data Factory takes to answer where a test needs the time
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queued]:
-    """A bridge for all tests here."""
-    with queued_bridge(tmp_path_factory.mktemp("queued")) as stage:
-        yield stage
+@pytest.fixture
+def stage(queued: Queued) -> Queued:
+    """The bridge, and no dead letters."""
+    queued.forget_dead_letters()
+    return queued
 
 
 def test_the_functions_of_the_queues(stage: Queued) -> None:
