@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from bridge import decide, events, http_requests
@@ -21,10 +22,11 @@ Told = tuple[Verdict, str]
 class Verdicts:
     """Reads dead letters as the app does; without a `bridge`, nobody is asked what is known of them."""
 
-    def __init__(self, bridge: Bridge | None, factories: Sequence[FactoryId]) -> None:
+    def __init__(self, bridge: Bridge | None, factories: Sequence[FactoryId], now: datetime) -> None:
         """Take the allow-list, if it is known here."""
         self._bridge = bridge
         self._factories = factories
+        self._now = now
 
     def of_event(self, letter: DeadLetter) -> str:
         """Say what would become of an event. Raises NotToBeHadError."""
@@ -47,6 +49,9 @@ class Verdicts:
         if isinstance(known, Mapping):
             return f"answered from its record: its wait is {known['wait']['state']}"
         if known == decide.no_wait(None):
+            deadline = _deadline(document)
+            if deadline is not None and deadline <= self._now:
+                return f"refused: its deadline was {deadline.isoformat()}"
             asked = "a run and a wait" if "wait" in document else "a run"
             return f"no record: handled as a new request, for {asked}"
         return f"has a record: {known}"
@@ -64,6 +69,17 @@ class Verdicts:
         told = [_judge(event, self._bridge.run(key.run_id)) for key in event.keys]
         verdict, reason = min(told, key=lambda one: _TELLING.index(one[0]))
         return f"{verdict}: {reason}"
+
+
+def _deadline(document: Mapping[str, object]) -> datetime | None:
+    """Return until when the wait that a request asks for is to last, if that can be read."""
+    wait = document.get("wait")
+    text = wait.get("deadline") if isinstance(wait, dict) else None
+    try:
+        deadline = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return deadline if deadline is not None and deadline.tzinfo is not None else None
 
 
 def _judge(event: RunEvent, known: Mapping[str, Any] | None) -> Told:

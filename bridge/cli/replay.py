@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Never
@@ -41,7 +42,7 @@ BRIDGE_EVENTS_QUEUE, and BRIDGE_SERVICEBUS__fullyQualifiedNamespace (the identit
 BRIDGE_SERVICEBUS. For --topic, BRIDGE_TOPIC_KEY if there is one.
 
 exit codes: 0 all is done; 1 something was left, or not to be had (stderr says what); 2 called wrongly.
-docs/operations.md tells more.
+docs/replay.md tells more.
 """
 
 Outcomes = Iterator[tuple[DeadLetter, NotSentError | None]]
@@ -134,7 +135,7 @@ def _queues(misuse: Callable[[str], Never], given: argparse.Namespace, environme
 
 
 def _verdicts(bridge: Bridge | None, environment: Mapping[str, str]) -> Verdicts:
-    return Verdicts(bridge, config.load_allowed(environment))
+    return Verdicts(bridge, config.load_allowed(environment), datetime.now(UTC))
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from bridge.errors import Problem
 from bridge.model import RunKey, RunStatus
 from bridge.queue_requests import RequestMessage
 from tests.fakes.bench import ENVIRONMENT, Bench
+from tests.fakes.clock import START
 from tests.fakes.samples import FACTORY, KEY, OTHER_FACTORY, TASK, cloud_event, event_json, run_body
 
 ALLOWED = (FACTORY, OTHER_FACTORY)
@@ -53,7 +54,7 @@ def letter(body: bytes | str, name: str = TASK.token) -> DeadLetter:
 
 def verdict_now(bench: Bench, body: str) -> str:
     """The verdict that a dry run shows for an event, without its reason."""
-    return Verdicts(BenchBridge(bench), ALLOWED).of_event(letter(body)).partition(":")[0]
+    return Verdicts(BenchBridge(bench), ALLOWED, bench.clock.now()).of_event(letter(body)).partition(":")[0]
 
 
 def verdict_then(bench: Bench, body: str) -> str:
@@ -150,7 +151,20 @@ def test_a_dry_run_writes_nothing(bench: Bench) -> None:
 )
 def test_requests(bench: Bench, body: str, name: str, verdict: str) -> None:
     """S40: a request that has no record is shown as new, and one that makes no sense as refused."""
-    assert verdict == Verdicts(BenchBridge(bench), ALLOWED).of_request(letter(body, name)).partition(":")[0]
+    assert (
+        verdict
+        == Verdicts(BenchBridge(bench), ALLOWED, bench.clock.now()).of_request(letter(body, name)).partition(":")[0]
+    )
+
+
+def test_a_request_that_comes_too_late(bench: Bench) -> None:
+    """S40: a request whose deadline passed while it was a dead letter is shown as refused, and is."""
+    body = json.dumps(run_body())
+    bench.clock.advance(timedelta(days=1))
+    told = Verdicts(BenchBridge(bench), ALLOWED, bench.clock.now()).of_request(letter(body))
+    with pytest.raises(Problem):
+        queue_requests.take(bench.app, RequestMessage(TASK.token, body.encode()))
+    assert (True, 0) == (told.startswith("refused: its deadline was "), len(bench.adf.creates))
 
 
 @pytest.mark.parametrize(
@@ -164,14 +178,14 @@ def test_requests_with_a_record(bench: Bench, task: Any, name: str, expected: st
     """S40: a request that started its run is shown as having its record, and sending it again starts nothing."""
     body = json.dumps(run_body(task))
     queue_requests.take(bench.app, RequestMessage(name, body.encode()))
-    told = Verdicts(BenchBridge(bench), ALLOWED).of_request(letter(body, name))
+    told = Verdicts(BenchBridge(bench), ALLOWED, bench.clock.now()).of_request(letter(body, name))
     queue_requests.take(bench.app, RequestMessage(name, body.encode()))
     assert (True, 1) == (told.startswith(expected), len(bench.adf.creates))
 
 
 def test_nobody_is_asked_without_a_bridge() -> None:
     """Without a bridge to ask, a verdict says what it does not know."""
-    verdicts = Verdicts(None, ())
+    verdicts = Verdicts(None, (), START)
     request, event, named = (
         verdicts.of_request(letter(json.dumps(run_body()))),
         verdicts.of_event(letter(event_json())),
@@ -294,4 +308,4 @@ def test_problems_are_told_by_their_codes(bench: Bench) -> None:
     """The code that a dry run shows for a request that makes no sense is the one that it is refused with."""
     with pytest.raises(Problem) as caught:
         queue_requests.take(bench.app, RequestMessage("key", b"["))
-    assert f"refused: {caught.value.code}" == Verdicts(None, ()).of_request(letter("["))
+    assert f"refused: {caught.value.code}" == Verdicts(None, (), START).of_request(letter("["))
