@@ -61,7 +61,7 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse's own type is priv
     parser = commands.add_parser(
         "replay",
         help="send dead letters again",
-        description="Sends dead letters again, the way they came: each is handled like any other, and nothing twice.",
+        description="Sends dead letters again, the way they came: each is handled like any other.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
