@@ -64,19 +64,15 @@ class DeadLetterQueue:
         """
         with self._open() as client, self._dead_letters(client) as receiver, client.get_queue_sender(self._queue) as to:
             left = {message.sequence_number for message in islice(_peeked(receiver), limit)}
-            others: list[ServiceBusReceivedMessage] = []
             while left and (messages := _next(receiver, len(left))):
                 for message in messages:
-                    if message.sequence_number in left:
+                    if message.sequence_number in left:  # what has come back since is free when its lock ends
                         left.discard(message.sequence_number)
                         yield self._letter(message), _resend(receiver, to, message)
-                    else:
-                        others.append(message)
-            for message in others:
-                with suppress(Exception):  # else it is free when its lock ends
-                    receiver.abandon_message(message)
         if left:
-            raise NotReachedError(f"the queue {self._queue}: {len(left)} dead letters are held by another receiver")
+            raise NotReachedError(
+                f"the queue {self._queue}: {len(left)} dead letters are held by another receiver: try again"
+            )
 
     def put(self, events: Sequence[DeadLetter]) -> Iterator[tuple[DeadLetter, NotSentError | None]]:
         """Put events into the queue, as Event Grid does; tell of each what became of it. Raises NotReachedError."""
