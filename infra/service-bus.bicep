@@ -36,8 +36,8 @@ resource completions 'Microsoft.ServiceBus/namespaces/queues@2022-10-01-preview'
   properties: { requiresSession: true, requiresDuplicateDetection: false, defaultMessageTimeToLive: 'PT30M' }
 }
 
-// A function cannot put a message off: its deliveries have to last for an outage. No duplicate detection here either: it would drop
-// a dead letter that is sent again.
+// A function cannot put a message off: its deliveries have to last for an outage.
+// No duplicate detection here either: it would drop a dead letter that is sent again.
 resource requests 'Microsoft.ServiceBus/namespaces/queues@2022-10-01-preview' = {
   parent: namespace
   name: 'run-requests'
