@@ -314,6 +314,35 @@ def load_adf(environment: Mapping[str, str]) -> tuple[str, Secret]:
     return endpoint, token
 
 
+def load_queues(environment: Mapping[str, str]) -> tuple[BusAccess | None, str, str]:
+    """Check only where the queues are, for the command line: Service Bus, the queue of trigger requests, that of run
+    events ('' where there is none); raise ConfigInvalid.
+    """
+    reader = _Reader(environment)
+    bus = _read_bus(reader)
+    if reader.errors:
+        raise ConfigInvalid(reader.errors)
+    return bus, requests_queue(environment), events_queue(environment)
+
+
+def load_allowed(environment: Mapping[str, str]) -> list[FactoryId]:
+    """Return the allow-list, for the command line; empty where it is not set. Raises ConfigInvalid."""
+    reader = _Reader(environment)
+    found = reader.read("BRIDGE_FACTORIES", values.factories) if reader.text("BRIDGE_FACTORIES") else {}
+    if reader.errors:
+        raise ConfigInvalid(reader.errors)
+    return list((found or {}).values())
+
+
+def load_topic_key(environment: Mapping[str, str]) -> Secret:
+    """Check only the topic's key, for the command line; raise ConfigInvalid."""
+    reader = _Reader(environment)
+    key = reader.secret("BRIDGE_TOPIC_KEY", in_header=True)
+    if reader.errors:
+        raise ConfigInvalid(reader.errors)
+    return key
+
+
 def _read_adf(reader: _Reader) -> tuple[str | None, Secret]:
     endpoint = reader.read("BRIDGE_ADF_ENDPOINT", values.url)
     token = reader.secret("BRIDGE_ADF_TOKEN", in_header=True)

@@ -37,16 +37,17 @@ resource completions 'Microsoft.ServiceBus/namespaces/queues@2022-10-01-preview'
 }
 
 // A function cannot put a message off: its deliveries have to last for an outage.
+// No duplicate detection here either: it would drop a dead letter that is sent again.
 resource requests 'Microsoft.ServiceBus/namespaces/queues@2022-10-01-preview' = {
   parent: namespace
   name: 'run-requests'
-  properties: { maxDeliveryCount: 50, deadLetteringOnMessageExpiration: true, lockDuration: 'PT1M' }
+  properties: { maxDeliveryCount: 50, requiresDuplicateDetection: false, deadLetteringOnMessageExpiration: true, lockDuration: 'PT1M' }
 }
 
 resource events 'Microsoft.ServiceBus/namespaces/queues@2022-10-01-preview' = {
   parent: namespace
   name: 'run-events'
-  properties: { maxDeliveryCount: 500, deadLetteringOnMessageExpiration: true, lockDuration: 'PT1M' }
+  properties: { maxDeliveryCount: 500, requiresDuplicateDetection: false, deadLetteringOnMessageExpiration: true, lockDuration: 'PT1M' }
 }
 
 resource bridgeSends 'Microsoft.Authorization/roleAssignments@2022-04-01' = {

@@ -1,4 +1,4 @@
-"""The command line: `explain` tells a wait's story, `wrap` generates pipelines that tell the bridge how runs end.
+"""The command line: `explain` tells a wait's story, `replay` sends dead letters again, `wrap` generates wrappers.
 
 Exit codes: 0 done, 1 not to be had or not all done, 2 called wrongly.
 """
@@ -16,14 +16,13 @@ from functools import partial
 from typing import Final, Never
 
 from bridge import masking
-from bridge.cli import wrap
-from bridge.cli.explain import Bridge, NotToBeHadError, api_root
+from bridge.cli import replay, wrap
+from bridge.cli.explain import Bridge, NotToBeHadError, add_key_to, api_root, function_key
 from bridge.cli.story import tell
-from bridge.config import Secret
 
 TOLD: Final = 0
 NOT_TO_BE_HAD: Final = 1
-_COMMANDS: Final = ("explain", "wrap")
+_COMMANDS: Final = ("explain", "replay", "wrap")
 _TOKEN: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -35,10 +34,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def _explain(misuse: Callable[[str], Never], given: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    key = Secret(environment.get(given.key_env, "") if given.key is None else given.key)
-    if not _fits_a_header(key):
-        where = "--key" if given.key is not None else f"the environment variable {given.key_env}"
-        misuse(f"{where} holds no function key: it is empty, or has characters that no key has")
+    key = function_key(misuse, given, environment)
     try:
         print(tell(Bridge(given.url, key).wait(given.token), datetime.now(UTC)))
     except NotToBeHadError as trouble:
@@ -55,10 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument(
         "--url", required=True, type=api_root, help="where the bridge is: https, or http on this machine"
     )
-    keys = explain.add_mutually_exclusive_group(required=True)
-    keys.add_argument("--key", help="a function key of the bridge")
-    keys.add_argument("--key-env", metavar="NAME", help="the environment variable that holds a function key")
+    add_key_to(explain, required=True)
     explain.set_defaults(run=partial(_explain, explain.error))
+    replay.add_to(commands)
     wrap.add_to(commands)
     return parser
 
@@ -80,8 +75,3 @@ def _token(text: str) -> str:
     if not _TOKEN.fullmatch(text):
         raise argparse.ArgumentTypeError("a token has 64 hexadecimal digits, in lower case")
     return text
-
-
-def _fits_a_header(key: Secret) -> bool:
-    text = key.reveal()
-    return bool(text) and text.isascii() and text.isprintable() and " " not in text

@@ -13,6 +13,7 @@ from tests.component.hosted_bridge import (
     hosted_bridge,
     settings_of,
 )
+from tests.component.queued_bridge import Queued, queued_bridge
 from tests.component.stand_ins import Control, running_event_grid
 from tests.fakes_http.airflow import FakeAirflow, running_airflows
 
@@ -65,3 +66,10 @@ def airflow(bridge: Bridge) -> Iterator[FakeAirflow]:
     airflow = bridge.fresh_airflow()
     yield airflow
     bridge.give_back(airflow)
+
+
+@pytest.fixture(scope="session")
+def queued(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queued]:
+    """A bridge whose requests and events come by queues. Tests may kill it, and start it again."""
+    with queued_bridge(tmp_path_factory.mktemp("queued")) as queued:
+        yield queued
