@@ -324,7 +324,9 @@ def test_a_run_whose_claim_is_forgotten(bench: Bench) -> None:
     bench.adf.create_script.append(NO_ANSWER)
     assert is_sought(bench)
     bench.clock.advance(bench.app.rules.retention)
-    change(bench, RunKey(FACTORY, "run-1"), started_by=None)
+    run, _ = bench.store.inner.run(RunKey(FACTORY, "run-1"))
+    assert run is not None
+    bench.store.inner.put(replace(run, started_by=None), ())
     assert "unknown" == settled(bench)
 
 
