@@ -66,13 +66,19 @@ class Starts:
     """All trigger requests by their keys. `was_lost` says whether an index row to one was missing since a time."""
 
     def __init__(
-        self, timeline: Timeline, audit: Audit, adf: SimAdf, was_lost: Callable[[str, datetime], bool]
+        self,
+        timeline: Timeline,
+        audit: Audit,
+        adf: SimAdf,
+        was_lost: Callable[[str, datetime], bool],
+        retention: timedelta,
     ) -> None:
         self.requests: dict[str, TriggerRequest] = {}
         self._timeline = timeline
         self._audit = audit
         self._adf = adf
         self._was_lost = was_lost
+        self._retention = retention
         self._known: dict[str, Known] = {}
         self._holders: dict[RunKey, dict[str, StartedHow]] = defaultdict(dict)
         self._told: dict[str, RunKey] = {}
@@ -351,6 +357,8 @@ class Starts:
             raise Violation("unknown", f"{run.key.run_id} carries the key, and was not found", key)
         if now < self._stalled_until or self._others_like(run, record):
             return
+        if now >= record.received_at + self._retention - policy.SEARCH_SLACK:
+            return  # who had claimed which run is forgotten
         row = self._audit.run(run.key)
         if row is None or row.started_by in (None, key):
             raise Violation("unknown", f"{run.key.run_id} is the only run that fits, and was not taken", key)

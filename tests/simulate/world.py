@@ -74,7 +74,7 @@ class World:
         self.airflow = SimAirflow(timeline, trouble.airflow, self._untrue)
         self.adf = self.make_adf(trouble.adf)
         self.adf.wrapping = self.wrapping
-        self.starts = Starts(timeline, self.audit, self.adf, self.table.was_lost)
+        self.starts = Starts(timeline, self.audit, self.adf, self.table.was_lost, RULES.retention)
         self.abandonment = Abandonment(timeline, self.audit, self.airflow, self.adf, self.starts)
         self.abandonment.awaited = lambda: [
             *(one.awaited for one in self.tasks),
