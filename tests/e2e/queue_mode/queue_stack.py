@@ -17,11 +17,10 @@ _DAGS = Path(__file__).resolve().parent / "dags"
 _MANY_AT_ONCE = {
     "3.3": {"AIRFLOW__CORE__PARALLELISM": "8"},
     "2.11": {
-        # Airflow's own switch for its tests. Else it takes one task at a time on SQLite, two seconds each.
+        # Airflow's own switch for its tests. Else it takes one task at a time on SQLite.
         "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": "6",
-        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
     },
 }
 """By Airflow's version: what lets it start fifty tasks in a quarter of a minute."""

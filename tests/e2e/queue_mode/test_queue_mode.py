@@ -65,7 +65,7 @@ class TestCrowd:
         assert (["open"] * CROWD, 1, 1) == (waiting, len(connections), len(sessions(connections)))
 
     def test_resumed_once(self, queued: QueueStack, crowd: DagRun, over: Sequence[Json]) -> None:
-        """When all their runs end at once, each task succeeds in its one try, which Airflow has resumed once."""
+        """S44: in Airflow 3 and 2, when all runs end at once, each task succeeds in one try, which was resumed once."""
         ended = {int(run["parameters"]["part"]): datetime.fromisoformat(run["runEnd"]) for run in crowd.adf_runs()}
         took = [(datetime.fromisoformat(ti["end_date"]) - ended[ti["map_index"]]).total_seconds() for ti in over]
         queued.tell(
@@ -77,7 +77,7 @@ class TestCrowd:
 
     @pytest.mark.usefixtures("over")
     def test_own_runs(self, crowd: DagRun) -> None:
-        """Each of them leaves its own run's outcome in XCom."""
+        """S17: each of these instances of one mapped task leaves its own run's outcome in XCom."""
         runs = {int(run["parameters"]["part"]): run["runId"] for run in crowd.adf_runs()}
         assert [] == [index for index, run_id in runs.items() if not left(crowd, run_id, map_index=index)]
 
