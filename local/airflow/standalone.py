@@ -45,6 +45,16 @@ _QUIET: Mapping[str, str] = {
     "NO_COLOR": "1",
     "PYTHONUNBUFFERED": "1",
 }
+_PATIENCE_MODULE = "local_sqlite"
+_PATIENCE = """\
+import sys
+
+CONNECT_ARGS = {"timeout": 1} if "api-server" in sys.argv else {}
+"""
+"""What the API server does otherwise than the rest: it gives a lock up after a second. It writes its
+audit log inside its event loop, where the request that holds the lock may need that very loop in order to end: then
+nothing goes on until the wait is over. The call that waited is answered 500, and whoever made it repeats it.
+"""
 _FOREIGN = ("AIRFLOW", "BRIDGE_", "AZURE_", "PYTHON", "VIRTUAL_ENV")
 
 
@@ -143,6 +153,9 @@ class Airflow(AirflowRest):
         if not executable.exists():
             raise AirflowNotReadyError(f"There is no Airflow in {self.venv}. `make airflow` builds it.")
         self.home.mkdir(parents=True, exist_ok=True)
+        config = self.home / "config"  # Airflow finds modules there
+        config.mkdir(exist_ok=True)
+        (config / f"{_PATIENCE_MODULE}.py").write_text(_PATIENCE, encoding="utf-8")
         passwords = self.home / "passwords.json"
         passwords.touch(mode=0o600)
         passwords.write_text(json.dumps(self.passwords), encoding="utf-8")
@@ -216,6 +229,7 @@ class Airflow(AirflowRest):
             "AIRFLOW_HOME": str(self.home),
             # On a busy machine its parts wait longer for one another's locks than the 5 s after which a scheduler dies.
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}?timeout=60",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS": f"{_PATIENCE_MODULE}.CONNECT_ARGS",
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
             "AIRFLOW__API__PORT": str(self.port),
             "AIRFLOW__API__BASE_URL": self.url,

@@ -67,6 +67,8 @@ class Airflow2(Airflow):
             "AIRFLOW__CORE__EXECUTOR": "SequentialExecutor",
             "AIRFLOW__SCHEDULER__DAG_DIR_LIST_INTERVAL": "5",
             "AIRFLOW__SCHEDULER__PARSING_PROCESSES": "1",
+            # It looks that often whether the one place for tasks is free again; a task would wait a second each time.
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
             "AIRFLOW__WEBSERVER__BASE_URL": self.url,
             "AIRFLOW__WEBSERVER__SECRET_KEY": secrets.token_hex(32),
             "AIRFLOW__WEBSERVER__WEB_SERVER_HOST": "127.0.0.1",

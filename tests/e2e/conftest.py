@@ -1,18 +1,16 @@
 """The one stack that all end-to-end tests share, and what is shown when one of them fails."""
 
-import os
 import time
 from collections.abc import Generator, Iterator, Sequence
-from pathlib import Path
 
 import pytest
 import requests
 
 from local.airflow import AirflowApiError
 from tests.e2e.dag_run import DagRun
+from tests.e2e.report import tell
 from tests.e2e.stack import Stack
 
-_REPORT = "ADF_BRIDGE_REPORT"
 _STARTS = "starts"
 _SHARES_RUN = "shares_run"
 _TAKEN_BEFORE = pytest.StashKey[int]()
@@ -38,7 +36,7 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         stack.prepare([dag_id for dag_id, _ in asked])
         stack.clear_prepared([dag_id for dag_id, cleared in asked if cleared])
         parked = time.monotonic()
-        _report(
+        tell(
             f"Airflow {stack.airflow.version} (live, version asked from its API), Airflow API {stack.airflow_api()}",
             f"up in {up - begin:.0f} s, {len(asked)} DAG runs parked in {parked - up:.0f} s",
         )
@@ -95,10 +93,3 @@ def _described(dag_run: DagRun) -> str:
         return dag_run.describe()
     except (requests.RequestException, AirflowApiError, AssertionError, TimeoutError) as error:
         return f"{dag_run.dag_id} / {dag_run.run_id} cannot be shown: {error}"
-
-
-def _report(*lines: str) -> None:
-    """Tell the suite's runner what is to be printed under this part's line."""
-    if path := os.environ.get(_REPORT):
-        with Path(path).open("a", encoding="utf-8") as report:
-            report.writelines(f"e2e: {line}\n" for line in lines)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.e2e.stack import Stack
 
 TASK = "load"
-PARKED = "awaiting_input"
+PARKED = frozenset({"awaiting_input", "deferred"})
 ENDED = frozenset({"success", "failed", "skipped"})
 LINK = "ADF pipeline run"
 
@@ -44,10 +44,21 @@ class DagRun:
 
     # ---- Airflow
 
+    def tasks(self) -> list[Json]:
+        """The task instances as they are now, one for each map index."""
+        return self._airflow.task_instances(self.dag_id, self.run_id)
+
     def has_settled(self) -> bool:
         """Whether every task instance has parked, or has ended without parking."""
-        states = [ti["state"] for ti in self._airflow.task_instances(self.dag_id, self.run_id)]
-        return bool(states) and all(state == PARKED or state in ENDED for state in states)
+        return self._are_all(PARKED | ENDED)
+
+    def has_ended(self) -> bool:
+        """Whether every task instance has ended."""
+        return self._are_all(ENDED)
+
+    def _are_all(self, states: frozenset[str]) -> bool:
+        tasks = self.tasks()
+        return bool(tasks) and all(ti["state"] in states for ti in tasks)
 
     def task(self, map_index: int = -1) -> Json:
         """The task instance as it is now."""
@@ -56,9 +67,7 @@ class DagRun:
     def tries(self) -> list[Json]:
         """Every try of every task instance."""
         return [
-            one
-            for ti in self._airflow.task_instances(self.dag_id, self.run_id)
-            for one in self._airflow.tries(self.dag_id, self.run_id, TASK, ti["map_index"])
+            one for ti in self.tasks() for one in self._airflow.tries(self.dag_id, self.run_id, TASK, ti["map_index"])
         ]
 
     def until(self, state: str, *, try_number: int = 1, map_index: int = -1) -> Json:
@@ -229,7 +238,7 @@ class DagRun:
     def describe(self) -> str:
         """Everything that helps to understand what went wrong."""
         lines = [f"{self.dag_id} / {self.run_id}"]
-        for ti in self._airflow.task_instances(self.dag_id, self.run_id):
+        for ti in self.tasks():
             index = ti["map_index"]
             lines.append(f"  task[{index}] {ti['state']}, try {ti['try_number']}, id {ti['id']}")
             hitl = self._airflow.hitl(self.dag_id, self.run_id, TASK, index) or {}

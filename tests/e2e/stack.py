@@ -1,7 +1,7 @@
 """Everything that an end-to-end test works with: one real Airflow, and the local Azure with the bridge in it."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
@@ -18,8 +18,8 @@ TARGET = "e2e"
 PATIENCE = timedelta(seconds=90)
 
 
-_FOLDER = Path(__file__).resolve().parent
-_VENV = _FOLDER.parents[1] / ".venv-airflow-3.3"
+FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parents[1]
 _DAGS = (
     "brief_load",
     "changed_load",
@@ -43,25 +43,20 @@ Found = TypeVar("Found")
 
 
 class Stack:
-    """One Airflow and one bridge for all tests. Every test uses DAG runs of its own."""
+    """One Airflow and one bridge for all tests. Every test uses DAG runs of its own.
+
+    Here the bridge completes tasks by Airflow's REST API.
+    """
+
+    dag_ids: Sequence[str] = _DAGS
 
     def __init__(self, folder: Path) -> None:
         """Describe it, in a folder for its state and logs; nothing is started."""
         self.folder = folder
         self.gates = folder / "gates"
         self.gates.mkdir()
-        self.airflow = Airflow(
-            _VENV,
-            folder / "airflow",
-            _FOLDER / "dags",
-            # This checkout's provider, whichever the environment has.
-            settings={"E2E_GATES": str(self.gates), "PYTHONPATH": str(_FOLDER.parents[1] / "airflow_provider")},
-        )
-        self.azure = LocalAzure(
-            pipelines=_FOLDER / "pipelines",
-            state=folder / "azure",
-            airflow={TARGET: AirflowTarget(self.airflow.url, "bridge", self.airflow.passwords["bridge"])},
-        )
+        self.airflow = self._airflow()
+        self.azure = self._azure()
         self.taken: list[DagRun] = []
         self.cleared_at = datetime.max.replace(tzinfo=UTC)
         self._waiting: defaultdict[str, list[DagRun]] = defaultdict(list)
@@ -73,10 +68,10 @@ class Stack:
         try:
             ready = self.azure.start()
             self.airflow.connections["adf_bridge_default"] = bridge_connection(
-                ready["functions_url"], ready["function_key"], TARGET, factory=FACTORY_ALIAS
+                ready["functions_url"], ready["function_key"], TARGET, **self._extra(ready)
             )
             self.airflow.start()
-            self.airflow.wait_for_dags(_DAGS)
+            self.airflow.wait_for_dags(self.dag_ids)
         except BaseException:
             self._stop()
             raise
@@ -92,6 +87,26 @@ class Stack:
         self.airflow.stop()
         self.azure.stop()
         self._session.close()
+
+    # ---- what is started
+
+    def _airflow(self) -> Airflow:
+        return Airflow(
+            ROOT / ".venv-airflow-3.3", self.folder / "airflow", FOLDER / "dags", settings=self._airflow_settings()
+        )
+
+    def _airflow_settings(self) -> dict[str, str]:
+        """This checkout's provider, whichever the environment has; and what the DAGs look for."""
+        return {"E2E_GATES": str(self.gates), "PYTHONPATH": str(ROOT / "airflow_provider")}
+
+    def _azure(self) -> LocalAzure:
+        target = AirflowTarget(self.airflow.url, "bridge", self.airflow.passwords["bridge"])
+        return LocalAzure(pipelines=FOLDER / "pipelines", state=self.folder / "azure", airflow={TARGET: target})
+
+    def _extra(self, ready: Json) -> dict[str, str]:
+        """What Airflow's connection to the bridge that runs says besides its address and key."""
+        del ready
+        return {"factory": FACTORY_ALIAS}
 
     # ---- DAG runs
 
