@@ -81,13 +81,15 @@ class CompletionsSession:
 async def open_session(queue: CompletionsQueue, session_id: str) -> CompletionsSession:
     """Attach to a session. Raises SessionTakenError, AdfBridgeConfigurationError, or what azure-servicebus does."""
     try:
-        servicebus, exceptions = import_module("azure.servicebus.aio"), import_module("azure.servicebus.exceptions")
+        # This takes a good part of a second, in which all triggers of the process would stand still.
+        servicebus = await asyncio.to_thread(import_module, "azure.servicebus.aio")
+        exceptions = await asyncio.to_thread(import_module, "azure.servicebus.exceptions")
     except ImportError:
         raise AdfBridgeConfigurationError(
             "Mode queue needs the package azure-servicebus in the triggerer, where it is not installed: "
             'pip install "airflow-provider-adf-bridge[queue]"'
         ) from None
-    credential = None if queue.connection_string else _default_credential()
+    credential = None if queue.connection_string else await asyncio.to_thread(_default_credential)
     options = {"retry_total": 0}  # who listens tries again by itself
     try:
         if credential is None:

@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import requests
+
 from local.airflow import Airflow, AirflowNotReadyError
 from local.demo import verdict
 from local.demo.choice import Choice
@@ -40,7 +42,7 @@ def main() -> int:
     try:
         with ExitStack() as stack:
             ok = _run(stack, screen, state, choice, keep=keep)
-    except (ProcessFailedError, AirflowNotReadyError, TimeoutError) as error:
+    except (ProcessFailedError, AirflowNotReadyError, TimeoutError, requests.RequestException) as error:
         screen.say(f"The demo could not be run: {error}")
     except KeyboardInterrupt:
         screen.say("Stopped.")
