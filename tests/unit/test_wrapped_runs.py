@@ -466,3 +466,12 @@ def test_said_to_have_ended(bench: Bench) -> None:
     bench.adf.end(CHILD, RunStatus.SUCCEEDED)
     bench.pass_time(15 * SECOND)
     assert (Outcome.SUCCEEDED, 2) == (told(bench).status, bench.adf.reads[CHILD] - before)
+
+
+def test_a_claim_that_adf_cannot_be_asked_about(bench: Bench) -> None:
+    """S28: an event that ADF cannot be asked about now is not denied: it is asked again soon, and the end is told."""
+    bench.adf.end(CHILD, RunStatus.SUCCEEDED)
+    bench.adf.read_script.append(Refusal(RefusalKind.THROTTLED, "ADF answered 429"))
+    assert Verdict.UNVERIFIED is notify(bench)
+    assert bench.clock.now() + bench.app.rules.sweep == bench.due_at()
+    assert "ADF could not be asked" in bench.wait().timeline[-1].detail
