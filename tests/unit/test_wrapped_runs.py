@@ -475,3 +475,11 @@ def test_a_claim_that_adf_cannot_be_asked_about(bench: Bench) -> None:
     assert Verdict.UNVERIFIED is notify(bench)
     assert bench.clock.now() + bench.app.rules.sweep == bench.due_at()
     assert "ADF could not be asked" in bench.wait().timeline[-1].detail
+
+
+def test_a_forged_claim_is_read_once(bench: Bench) -> None:
+    """S35: a run that an event claimed and ADF denied costs one read, not one with every later look."""
+    forged = RunKey(FACTORY, "forged")
+    assert Verdict.UNCONFIRMED is notify(bench, child=forged.run_id)
+    bench.pass_time(3 * HOUR)
+    assert (1, WaitState.OPEN) == (bench.adf.reads[forged], bench.wait().state)
