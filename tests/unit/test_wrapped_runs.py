@@ -477,9 +477,25 @@ def test_a_claim_that_adf_cannot_be_asked_about(bench: Bench) -> None:
     assert "ADF could not be asked" in bench.wait().timeline[-1].detail
 
 
-def test_a_forged_claim_is_read_once(bench: Bench) -> None:
-    """S35: a run that an event claimed and ADF denied costs one read, not one with every later look."""
+def test_a_forged_claim_that_was_noted_while_adf_was_down(bench: Bench) -> None:
+    """S35: a run that an event claimed while ADF could not be asked costs one read then, not one with every look."""
     forged = RunKey(FACTORY, "forged")
-    assert Verdict.UNCONFIRMED is notify(bench, child=forged.run_id)
+    bench.adf.read_script.append(Refusal(RefusalKind.THROTTLED, "ADF answered 429"))
+    assert Verdict.UNVERIFIED is notify(bench, child=forged.run_id)
     bench.pass_time(3 * HOUR)
-    assert (1, WaitState.OPEN) == (bench.adf.reads[forged], bench.wait().state)
+    assert (2, WaitState.OPEN) == (bench.adf.reads[forged], bench.wait().state)
+
+
+def test_a_claim_that_comes_during_a_denial(bench: Bench) -> None:
+    """S35: ADF's denial of one claim forgets no other one that was noted meanwhile."""
+
+    def noted_meanwhile() -> None:
+        run, _ = bench.store.inner.run(WRAPPER)
+        assert run is not None
+        bench.store.inner.put(replace(run, claimed_run_id=CHILD.run_id), ())
+
+    bench.store.before("put", noted_meanwhile, nth=2)
+    notify(bench, child="forged")
+    after, _ = bench.store.inner.run(WRAPPER)
+    assert after is not None
+    assert CHILD.run_id == after.claimed_run_id
