@@ -323,7 +323,9 @@ class App:
             due = [one for one in decide.to_attend(shown, breaker, now) if one.token not in refused]
             tried |= {one.token for one in due}
             attended = _parallel(
-                [one.token for one in due], lambda token: self._attend(token, stop_at, asked), IN_FLIGHT_PER_TARGET
+                [one.token for one in due],
+                lambda token: self._attend(token, stop_at, asked),
+                min(IN_FLIGHT_PER_TARGET, self._threads),
             )
             done += attended
             if any(attended) and (breaker.is_open or len(shown) >= DUE_AT_ONCE):

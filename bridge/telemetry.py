@@ -48,6 +48,10 @@ class Log:
             state=wait.state.value,
         )
 
+    def unreadable(self, kind: str, name: str) -> None:
+        """Log that a row of the store cannot be read: what kind of row it is, and its key."""
+        self.warning("store.row-unreadable", kind=kind, row=name)
+
     def masked(self, text: str) -> str:
         """Return a text without any of the secrets."""
         return masking.masked(text, self._secrets)

@@ -103,7 +103,7 @@ def build(settings: config.Config, *, reach: Callable[[commands.Point], None] = 
     world = World(
         clock=SystemClock(),
         random=SystemRandom(),
-        store=_store(settings),
+        store=_store(settings, log),
         adf=DataFactory(endpoint=settings.adf_endpoint, token=settings.adf_token),
         airflow=AirflowRest({name: target for name, target in settings.targets.items() if target.url}),
         completions=_completions(settings),
@@ -143,15 +143,16 @@ def _tokens(settings: config.Config) -> Tokens | None:
     return EntraTokens(settings.entra, EntraKeys(settings.entra.keys_url))
 
 
-def _store(settings: config.Config) -> Store:
+def _store(settings: config.Config, log: Log) -> Store:
     if isinstance(settings.store, config.Tables):
         from bridge.adapters.table_access import connect
         from bridge.adapters.table_store import TableStore
 
-        return TableStore(connect(settings.store.uri, settings.store.name))
+        return TableStore(connect(settings.store.uri, settings.store.name), tell=log.unreadable)
     from bridge.adapters.sqlite_store import SqliteStore
 
-    return SqliteStore(Path(settings.store.removeprefix("sqlite:///")), retention=settings.rules.retention)
+    path = Path(settings.store.removeprefix("sqlite:///"))
+    return SqliteStore(path, retention=settings.rules.retention, tell=log.unreadable)
 
 
 def _threads() -> int:

@@ -149,6 +149,29 @@ def test_a_refused_start_fails_the_task(bridge: BridgeStandIn, task: Task) -> No
         task.run()
 
 
+def test_a_try_that_is_over_starts_nothing(bridge: BridgeStandIn, task: Task, clock: Clock) -> None:
+    """S14: a try of which the bridge says that it is over fails at once with the bridge's words; it asks no more."""
+    detail = "A later try of the task has asked for a run already, and this one is over. Nothing was started."
+    bridge.refuse(409, {"code": "try-over", "detail": detail})
+    with pytest.raises(AdfBridgeRefusedError, match="Nothing was started") as caught:
+        task.run()
+    assert ("try-over", 1, {}, []) == (caught.value.code, len(bridge.calls), bridge.runs, clock.pauses)
+
+
+def test_a_start_while_the_bridge_cannot_ask_airflow(
+    bridge: BridgeStandIn, supervisor: Supervisor, task: Task, clock: Clock
+) -> None:
+    """S14: while the bridge cannot tell whether a try is over, its start is repeated under the same key."""
+    bridge.refuse(503, {"code": "airflow-unavailable", "detail": "Airflow cannot be asked."}, Retry_After="10")
+    task.park()
+    assert ([10.0], 2, 1, 1) == (
+        clock.pauses,
+        len(bridge.calls),
+        len({call.headers["idempotency-key"] for call in bridge.calls}),
+        len(bridge.runs),
+    )
+
+
 BUSY = {"code": "adf-throttled", "detail": "Too many runs are queued."}
 
 

@@ -87,7 +87,7 @@ class Rows:
     """
 
     def __init__(self, tell: Callable[[str, str], None] | None = None) -> None:
-        self._tell = tell or _log
+        self._tell = tell or Log().unreadable
         self._told: set[str] = set()
 
     def read(self, text: str, kind: type[Row], *, version: str, name: str) -> Row | None:
@@ -134,10 +134,6 @@ class Rows:
             self._told.clear()
         self._told.add(name)
         self._tell(kind, name)
-
-
-def _log(kind: str, name: str) -> None:
-    Log().warning("store.row-unreadable", kind=kind, row=name)
 
 
 def _stand_in(text: str) -> Wait | None:

@@ -55,14 +55,10 @@ def apply_reading(run: Run | None, key: RunKey, reading: RunReading, now: dateti
 
 
 def count_refusal(run: Run | None, refusal: Refusal, now: datetime) -> Run | None:
-    """Return a run's row after ADF did not tell what was asked: an answer about this one thing is a read, too.
-
-    The run that an event named is forgotten, if ADF does not know it as that.
-    """
+    """Return a run's row after ADF did not tell what was asked: an answer about this one thing is a read, too."""
     if run is None or refusal.kind not in ABOUT_ONE_THING:
         return run
-    claimed = None if refusal.kind is RefusalKind.NOT_FOUND else run.claimed_run_id
-    return replace(run, reads=run.reads + 1, hint_at=now, claimed_run_id=claimed)
+    return replace(run, reads=run.reads + 1, hint_at=now)
 
 
 def was_denied(run: Run | None, reading: RunReading | Refusal) -> bool:

@@ -175,7 +175,7 @@ def _record_start(reserved: StartRequest, run_id: str) -> UseCase[StartRequest]:
 
 def _with_surplus(record: StartRequest, run_id: str) -> UseCase[StartRequest]:
     """Have the answer name a run that createRun started, and that nobody waits for: a search had found another one."""
-    if record.run_id == run_id or record.answer is not None:
+    if record.run_id == run_id:
         return record
     why = f"The bridge had found run {record.run_id} when ADF said that it had started {run_id}: nobody waits for that."
     try:

@@ -8,13 +8,24 @@ from datetime import timedelta
 import pytest
 
 from bridge import decide, policy
-from bridge.model import Match, OnAbandon, RunKey, RunStatus, TaskRef, WaitState, match_key
+from bridge.model import (
+    Continuation,
+    Match,
+    NewTry,
+    OnAbandon,
+    PreviousTry,
+    RunKey,
+    RunStatus,
+    TaskRef,
+    WaitState,
+    match_key,
+)
 from bridge.ports import NotRunning, OpenWait, ParkedTask, Refusal, RefusalKind
 from tests.fakes.adf import Lost
 from tests.fakes.airflow import FakeAirflow, place_of
 from tests.fakes.bench import Bench
 from tests.fakes.clock import START
-from tests.fakes.samples import DEADLINE, FACTORY, KEY, MINUTE, SECOND, TASK, a_task, a_wait
+from tests.fakes.samples import DEADLINE, FACTORY, KEY, MINUTE, SECOND, TASK, a_request, a_task, a_wait
 
 HOUR = timedelta(hours=1)
 CANCEL = OnAbandon.CANCEL
@@ -364,3 +375,50 @@ def test_a_forbidden_cancel_holds_no_completion_up() -> None:
     bench.airflow.park(TASK)
     bench.pass_time(2 * MINUTE)
     assert ["Expired"] == [completion.status.value for completion in bench.airflow.told.get("ti-1", [])]
+
+
+def cleared_after_a_start(bench: Bench) -> None:
+    """Have a task start a run, and a person clear it later."""
+    bench.airflow.run(TASK)
+    bench.start(wait=a_request(on_abandon=CANCEL))
+    bench.airflow.park(TASK)
+    bench.pass_time(5 * MINUTE)
+    bench.airflow.clear(TASK, new_id="ti-2")
+
+
+def how_the_next_try_starts(bench: Bench) -> str:
+    """Have the task's next try ask for a run; return how it came to one."""
+    retry = a_task(try_number=2, nonce="nonce-2", task_instance_id="ti-2")
+    bench.airflow.run(retry)
+    return str(bench.start(retry, previous=Continuation(PreviousTry.REATTACH, NewTry.CLEAR))["start"]["how"])
+
+
+def test_a_run_that_adf_does_not_cancel() -> None:
+    """S14: a run that ADF will not cancel goes on, and the next try goes on with it."""
+    bench = Bench()
+    cleared_after_a_start(bench)
+    bench.adf.cancel_script.append(Refusal(RefusalKind.INVALID, "ADF answered 400"))
+    bench.pass_time(3 * MINUTE)
+    assert ("not-cancelled", "reattached") == (words(bench)[-1], how_the_next_try_starts(bench))
+
+
+def test_a_run_whose_cancel_is_tried_again() -> None:
+    """S14: a run that could not be cancelled yet is given to no next try: it is still to be cancelled."""
+    bench = Bench()
+    cleared_after_a_start(bench)
+    bench.adf.cancel_script += [UNAVAILABLE] * 100
+    bench.pass_time(3 * MINUTE)
+    assert ("cancel-failed", "started") == (words(bench)[-1], how_the_next_try_starts(bench))
+
+
+def test_a_cancel_that_is_called_off() -> None:
+    """S14: a run that somebody else waits for before it could be cancelled goes on, and the next try has it, too."""
+    bench = Bench()
+    cleared_after_a_start(bench)
+    bench.adf.cancel_script += [UNAVAILABLE] * 100
+    bench.pass_time(3 * MINUTE)
+    assert "cancel-failed" == words(bench)[-1]
+    waiting(bench, task=a_task(task_id="other", task_instance_id="ti-9", nonce="nonce-9"), key=FIRST)
+    bench.adf.cancel_script.clear()
+    bench.pass_time(10 * MINUTE)
+    assert ("not-cancelled", "reattached") == (words(bench)[-1], how_the_next_try_starts(bench))

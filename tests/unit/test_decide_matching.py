@@ -153,19 +153,19 @@ def test_a_run_that_is_passed_over() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "reads", "claimed"),
+    ("kind", "reads"),
     [
-        (RefusalKind.NOT_FOUND, 4, None),
-        (RefusalKind.INVALID, 4, "child"),
-        (RefusalKind.UNAVAILABLE, 3, "child"),
-        (RefusalKind.UNREACHABLE, 3, "child"),
+        (RefusalKind.NOT_FOUND, 4),
+        (RefusalKind.INVALID, 4),
+        (RefusalKind.UNAVAILABLE, 3),
+        (RefusalKind.UNREACHABLE, 3),
     ],
 )
-def test_reads_that_are_refused(kind: RefusalKind, reads: int, claimed: str | None) -> None:
-    """S35: an answer about this one thing counts as a read; what ADF does not know is not asked for again."""
+def test_reads_that_are_refused(kind: RefusalKind, reads: int) -> None:
+    """S35: an answer about this one thing counts as a read; what an event named stays, unless that was denied."""
     row = decide.count_refusal(a_run(reads=3, claimed_run_id="child"), Refusal(kind, "no"), START)
     assert row is not None
-    assert (reads, claimed, START if reads > 3 else None) == (row.reads, row.claimed_run_id, row.hint_at)
+    assert (reads, "child", START if reads > 3 else None) == (row.reads, row.claimed_run_id, row.hint_at)
     assert decide.count_refusal(None, Refusal(kind, "no"), START) is None
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bridge import decide, policy, service
+from bridge.app import FINISH_AT_ONCE
 from bridge.model import (
     Continuation,
     NewTry,
@@ -68,6 +69,17 @@ def dies(bench: Bench, at: int, task: TaskRef = TASK, **changes: Any) -> None:
     with pytest.raises(Crash):
         bench.start(task, **{"wait": wait, **changes})
     bench.restart()
+
+
+def asking(bench: Bench) -> Stepping[service.StartAnswer]:
+    """Return the task's request, as one instance of the bridge handles it."""
+    wait = a_request(on_abandon=OnAbandon.CANCEL, keep_for_next_try=True)
+    return Stepping(bench, service.start_run(a_trigger(wait=wait), bench.app.rules))
+
+
+def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what was logged as an error."""
+    return [one.message for one in caplog.records if one.levelno >= logging.ERROR]
 
 
 def a_record(bench: Bench, task: TaskRef = TASK) -> StartRequest:
@@ -391,6 +403,124 @@ def test_one_that_fails_hides_no_other(bench: Bench, trouble: str, monkeypatch: 
     dies(bench, START_RECORDED, other)
     bench.pass_time(10 * MINUTE)
     assert None is not a_record(bench, other).answer
+
+
+def test_what_was_left_is_found_after_all(bench: Bench) -> None:
+    """S19: a run that only its caller could find is waited for when that has found it and dies, too."""
+    bench.adf.declare("copy_orders", "day")
+    dies(bench, RUN_CREATED)
+    bench.pass_time(HOUR)
+    assert a_record(bench).left is not None
+    again = asking(bench)
+    while a_record(bench).run_id is None:
+        again.go_on(1)
+    bench.airflow.finish(TASK, "failed")
+    bench.pass_time(30 * MINUTE)
+    assert [RunStatus.CANCELLED] == runs(bench)
+
+
+def test_what_was_left_is_started_after_all(bench: Bench) -> None:
+    """S31: a start that an instance whose clock is ahead has left is finished all the same once ADF has answered."""
+    bench.adf.declare("copy_orders", "day")
+    start = asking(bench)
+    while bench.store.inner.request(TASK.token) is None:
+        start.go_on(1)
+    now = bench.clock.now()
+    bench.clock.show(now + HOUR)
+    bench.another().tick()
+    assert a_record(bench).left is not None
+    bench.clock.show(now)
+    while a_record(bench).run_id is None:
+        start.go_on(1)
+    bench.airflow.finish(TASK, "failed")
+    bench.pass_time(30 * MINUTE)
+    assert [RunStatus.CANCELLED] == runs(bench)
+
+
+def test_a_start_that_takes_its_time(bench: Bench) -> None:
+    """S21: a createRun that comes long after its request arrived is left to its caller for as long as any other."""
+    start = asking(bench)
+    while not bench.adf.pipeline_reads["copy_orders"]:
+        start.go_on(1)
+    bench.clock.advance(5 * MINUTE)
+    while not bench.adf.creates:
+        start.go_on(1)
+    bench.tick()
+    assert (StartState.STARTING, 0) == (a_record(bench).state, bench.adf.run_searches)
+    assert bench.clock.now() + policy.START_LEASE + policy.FINISH_AFTER == a_record(bench).due_at
+
+
+def test_a_next_try_that_was_not_answered(bench: Bench) -> None:
+    """S19: a wait is registered for a run that a next try has asked for, as long as that one was not answered."""
+    dies(bench, START_RECORDED)
+    record = a_record(bench)
+    later = replace(record, idempotency_key=RETRY.token, try_number=2, received_at=record.received_at + MINUTE)
+    reasons = [decide.not_to_be_waited_for(record, None, [one, record]) for one in (later, replace(later, answer="{}"))]
+    assert [None, "The task's next try waits for the run."] == reasons
+
+
+# --- others are at it as well ---
+
+
+def test_withdrawn_at_that_moment(bench: Bench) -> None:
+    """S22: a request whose wait is withdrawn while the bridge finishes it is left, and that is no error."""
+    dies(bench, WAIT_WRITTEN)
+    bench.clock.advance(135 * SECOND)
+    bench.store.before("requests_at", lambda: bench.app.run(service.withdraw(TASK.token)))
+    finished = bench.app.run(service.finish(TASK.token, bench.app.rules))
+    assert finished is not None
+    assert ("left", "withdrawn" in (a_record(bench).left or "")) == (finished.how, True)
+
+
+def test_another_instance_leaves_it(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """S22: an instance that finds that another one has changed the record goes away, without an error."""
+    dies(bench, WAIT_WRITTEN)
+    bench.app.run(service.withdraw(TASK.token))
+    before = a_record(bench)
+    bench.clock.advance(135 * SECOND)
+    bench.store.conflict("save_request")
+    assert None is bench.app.run(service.finish(TASK.token, bench.app.rules))
+    assert (before, []) == (a_record(bench), errors(caplog))
+
+
+def test_another_instance_puts_it_off(bench: Bench) -> None:
+    """S22: an instance that cannot put a request off because another one has changed it goes away."""
+    dies(bench, RUN_CREATED)
+    bench.clock.advance(135 * SECOND)
+    before = a_record(bench)
+    bench.adf.search_script += [THROTTLED] * 2
+    bench.store.conflict("save_request", nth=2)  # the first says that its run is looked for
+    assert None is bench.app.run(service.finish(TASK.token, bench.app.rules))
+    assert (StartState.SEARCHING, before.finish_at) == (a_record(bench).state, a_record(bench).finish_at)
+
+
+# --- how many, how often ---
+
+
+def test_how_often_is_looked(bench: Bench) -> None:
+    """Where nothing is to be finished, the store is asked once a minute for what is, not with every tick."""
+    bench.tick()
+    before = bench.store.calls["unfinished_requests"]
+    for _ in range(40):
+        bench.clock.advance(15 * SECOND)
+        bench.tick()
+    assert 10 == bench.store.calls["unfinished_requests"] - before
+
+
+def test_how_many_at_once(bench: Bench) -> None:
+    """What many callers have begun who died together is finished tick by tick, a bounded number in each."""
+    dies(bench, START_RECORDED)
+    record = a_record(bench)
+    names = [f"key-{number}" for number in range(FINISH_AT_ONCE + 10)]
+    for name in names:
+        bench.store.inner.save_request(replace(record, idempotency_key=name, wait=None, place=None, version=""))
+    bench.clock.advance(HOUR)
+    left = []
+    for _ in range(2):
+        bench.tick()
+        bench.clock.advance(SECOND)
+        left.append(len(bench.store.inner.unfinished_requests(before=bench.clock.now(), limit=1_000)))
+    assert [11, 0] == left
 
 
 # --- the record ---

@@ -2,16 +2,19 @@
 
 import json
 import logging
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from bridge import http_api
+from bridge import config, http_api, wiring
 from bridge.callers import CALLER_HEADER
 from bridge.http_api import Request
-from bridge.model import RunStatus
+from bridge.model import RunKey, RunStatus
 from bridge.ports import Refusal, RefusalKind
-from tests.fakes.bench import Bench
-from tests.fakes.samples import TASK, run_body
+from tests.fakes.bench import ENVIRONMENT, Bench
+from tests.fakes.samples import FACTORY, TASK, run_body
 
 CALLER = "canary-caller-secret"
 PARAMETER = "canary-parameter"
@@ -101,3 +104,16 @@ def test_events_that_cannot_be_read(bench: Bench, caplog: pytest.LogCaptureFixtu
     start(bench)
     bench.app.receive(raw)
     assert "canary" not in everything(bench, caplog)
+
+
+def test_a_row_that_cannot_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """S34: the key of a row that cannot be read is logged, and a secret in it is masked: a caller names the runs."""
+    file = tmp_path / "bridge.db"
+    app = wiring.build(config.load({**ENVIRONMENT, "BRIDGE_STORE": f"sqlite:///{file}"}))
+    app.store.check()
+    with closing(sqlite3.connect(file)) as connection, connection:
+        row = (FACTORY.key, "run-canary-password", 1, 1, '{"newer": true}')
+        connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?)", row)
+    app.store.run(RunKey(FACTORY, "run-canary-password"))
+    (line,) = [one.message for one in caplog.records if "store.row-unreadable" in one.message]
+    assert (True, False) == ("run-***" in line, "canary" in line)

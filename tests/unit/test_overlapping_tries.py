@@ -10,6 +10,7 @@ import pytest
 from bridge import service
 from bridge.errors import AirflowUnavailable, RequestInFlight, TryOver
 from bridge.model import (
+    Breaker,
     Continuation,
     NewTry,
     OnAbandon,
@@ -84,6 +85,33 @@ def test_airflow_cannot_be_asked(bench: Bench) -> None:
     bench.airflow.down["prod"] = Refusal(RefusalKind.UNAVAILABLE, "Airflow answered 502")
     late = asking(bench, TASK).go_on()
     assert (AirflowUnavailable, 1) == (type(late.problem), len(bench.adf.creates))
+
+
+def test_the_target_is_paused(bench: Bench) -> None:
+    """S14: while the target is paused Airflow is not called; the request may come again when that is over."""
+    asking(bench, RETRY).go_on()
+    breaker = Breaker("target:prod", "unavailable", since=bench.clock.now(), probe_at=bench.clock.now() + MINUTE)
+    bench.store.inner.save_breaker(breaker)
+    late = asking(bench, TASK).go_on()
+    assert (AirflowUnavailable, 1, 0) == (type(late.problem), len(bench.adf.creates), bench.airflow.calls["prod"])
+    assert bench.store.inner.request(TASK.token) is None
+
+
+def test_a_task_that_airflow_does_not_know(bench: Bench) -> None:
+    """S14: that Airflow does not know the task is no proof that the try is over: it has its run."""
+    asking(bench, RETRY).go_on()
+    bench.airflow.remove(RETRY)
+    assert "run-2" == run_of(asking(bench, TASK).go_on())
+
+
+@pytest.mark.parametrize("state", ["failed", "success", "skipped", "up_for_retry"])
+def test_a_try_that_has_ended(bench: Bench, state: str) -> None:
+    """S14: a try that Airflow shows as ended, by its own id still, starts nothing once a later one has asked."""
+    asking(bench, RETRY).go_on()
+    bench.airflow.run(TASK)
+    bench.airflow.finish(TASK, state)
+    late = asking(bench, TASK).go_on()
+    assert (TryOver, 1) == (type(late.problem), len(bench.adf.creates))
 
 
 def test_a_dag_run_made_anew(bench: Bench) -> None:

@@ -310,3 +310,15 @@ def test_past_the_deadline() -> None:
     bench.pass_time(5 * MINUTE)
     assert service.Swept() == bench.app.run(service.sweep(FACTORY, bench.app.rules))
     assert [] == bench.adf.queries
+
+
+def test_between_the_pages() -> None:
+    """S42: between the pages of a sweep there is a pause, in which events have the processor."""
+    bench = Bench()
+    bench.adf.page_size = 10
+    for key in waiting(bench, 30):
+        bench.adf.end(key, RunStatus.SUCCEEDED)
+    bench.clock.advance(MINUTE)
+    before = bench.clock.now()
+    swept = bench.app.run(service.sweep(FACTORY, bench.app.rules))
+    assert (3, 2 * policy.BETWEEN_PAGES) == (swept.pages, bench.clock.now() - before)

@@ -466,3 +466,36 @@ def test_said_to_have_ended(bench: Bench) -> None:
     bench.adf.end(CHILD, RunStatus.SUCCEEDED)
     bench.pass_time(15 * SECOND)
     assert (Outcome.SUCCEEDED, 2) == (told(bench).status, bench.adf.reads[CHILD] - before)
+
+
+def test_a_claim_that_adf_cannot_be_asked_about(bench: Bench) -> None:
+    """S28: an event that ADF cannot be asked about now is not denied: it is asked again soon, and the end is told."""
+    bench.adf.end(CHILD, RunStatus.SUCCEEDED)
+    bench.adf.read_script.append(Refusal(RefusalKind.THROTTLED, "ADF answered 429"))
+    assert Verdict.UNVERIFIED is notify(bench)
+    assert bench.clock.now() + bench.app.rules.sweep == bench.due_at()
+    assert "ADF could not be asked" in bench.wait().timeline[-1].detail
+
+
+def test_a_forged_claim_that_was_noted_while_adf_was_down(bench: Bench) -> None:
+    """S35: a run that an event claimed while ADF could not be asked costs one read then, not one with every look."""
+    forged = RunKey(FACTORY, "forged")
+    bench.adf.read_script.append(Refusal(RefusalKind.THROTTLED, "ADF answered 429"))
+    assert Verdict.UNVERIFIED is notify(bench, child=forged.run_id)
+    bench.pass_time(3 * HOUR)
+    assert (2, WaitState.OPEN) == (bench.adf.reads[forged], bench.wait().state)
+
+
+def test_a_claim_that_comes_during_a_denial(bench: Bench) -> None:
+    """S35: ADF's denial of one claim forgets no other one that was noted meanwhile."""
+
+    def noted_meanwhile() -> None:
+        run, _ = bench.store.inner.run(WRAPPER)
+        assert run is not None
+        bench.store.inner.put(replace(run, claimed_run_id=CHILD.run_id), ())
+
+    bench.store.before("put", noted_meanwhile, nth=2)
+    notify(bench, child="forged")
+    after, _ = bench.store.inner.run(WRAPPER)
+    assert after is not None
+    assert CHILD.run_id == after.claimed_run_id
