@@ -25,6 +25,7 @@ from bridge.model import (
     TriggerRequest,
     Wait,
 )
+from bridge.policy import Rules
 from bridge.ports import TaskView
 from bridge.service import abandoning as watching
 from bridge.service import continuing, delivering, starting
@@ -101,7 +102,7 @@ def _recover_the_wrapper(previous: Any, earlier: StartRequest, run: Run | None) 
     return replace(plan, recover=earlier.run_id) if plan.recover is not None else plan
 
 
-def _give_up_at_once(record: StartRequest, parameters: JsonObject) -> Any:
+def _give_up_at_once(record: StartRequest, parameters: JsonObject, rules: Rules) -> Any:
     """Take a try whose start is not settled for one of which nothing can be known."""
     yield from ()
     return replace(record, state=StartState.UNKNOWN)
