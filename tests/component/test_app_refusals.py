@@ -53,7 +53,10 @@ def test_wrong_types(bridge: Bridge) -> None:
         *("factory", "pipeline", "parameters", "wiat", "wait.target", "wait.mode", "wait.deadline"),
         *("wait.task.dag_id", "wait.task.task_id", "wait.task.map_index", "wait.task.try_number", "wait.task.nonce"),
     } == set(wrong)
-    assert ("has to be a text, not a number", "has to be 'resume'") == (wrong["factory"], wrong["wait.mode"])
+    assert ("has to be a text, not a number", "has to be 'resume' or 'queue'") == (
+        wrong["factory"],
+        wrong["wait.mode"],
+    )
     assert before == bridge.count("createRun")
 
 
