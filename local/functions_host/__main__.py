@@ -45,7 +45,14 @@ async def _serve(arguments: argparse.Namespace, keys: Keys) -> int:
     start_logging(settings.log_level, dict)
     worker = Worker()
     await worker.load(app)
-    host = Host(worker, settings, keys, arguments.state, retry_factor=arguments.retry_factor)
+    host = Host(
+        worker,
+        settings,
+        keys,
+        arguments.state,
+        retry_factor=arguments.retry_factor,
+        schedules=not arguments.no_schedules,
+    )
     start_logging(settings.log_level, host.invocations.current)
     url = await host.start(arguments.port)
     announce(output=output, url=url, functions=[function.name for function in worker.functions])
@@ -69,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--retry-factor", type=float, default=1.0, help="every pause before a function's retry is multiplied by this"
+    )
+    parser.add_argument(
+        "--no-schedules", action="store_true", help="run no timer on its schedule, only those asked for at /admin"
     )
     return parser
 

@@ -33,16 +33,24 @@ class Host:
     """Serves one app on loopback."""
 
     def __init__(
-        self, worker: Worker, settings: HostSettings, keys: Keys, state: Path | None, *, retry_factor: float = 1.0
+        self,
+        worker: Worker,
+        settings: HostSettings,
+        keys: Keys,
+        state: Path | None,
+        *,
+        retry_factor: float = 1.0,
+        schedules: bool = True,
     ) -> None:
         """Put the triggers of an indexed app together. Raises BindingError for a declaration that cannot be
         served.
 
         What timers and event hubs remember is kept in the folder `state`. Every pause before a retry is multiplied
-        by `retry_factor`.
+        by `retry_factor`. Without `schedules` a timer runs only when it is asked for by hand.
         """
         functions = worker.functions
         _check(functions, settings)
+        self._schedules = schedules
         self._invocations = Invocations(worker, settings.function_timeout)
         self._http = HttpTriggers(functions, self._invocations, keys, settings.route_prefix)
         self._event_grid = EventGridTriggers(functions, self._invocations, keys)
@@ -73,7 +81,8 @@ class Host:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", port)
         await site.start()
-        self._timers.start()
+        if self._schedules:
+            self._timers.start()
         self._event_hubs.start()
         self._service_bus.start()
         bound = self._runner.addresses[0][1]

@@ -250,14 +250,16 @@ def settings_of(airflow: FakeAirflow, **more: str) -> dict[str, str]:
 
 @contextmanager
 def hosted_bridge(folder: Path, settings: Mapping[str, str], *, log: str = "functions_host.log") -> Iterator[Hosted]:
-    """A Functions host with the bridge, whose settings are these and no others."""
+    """A Functions host with the bridge, whose settings are these and no others.
+
+    Its timer runs when a test says so: the tests count calls.
+    """
     keys = ("--function-key", FUNCTION_KEY, "--event-grid-key", EVENT_GRID_KEY, "--master-key", MASTER_KEY)
+    args = ("--app", str(REPOSITORY), "--no-schedules", *keys)
     with pytest.MonkeyPatch.context() as environment:
         for name in [name for name in os.environ if name.startswith("BRIDGE_")]:
             environment.delenv(name)
-        process = LocalProcess(
-            "local.functions_host", ("--app", str(REPOSITORY), *keys), log=folder / log, env=dict(settings)
-        )
+        process = LocalProcess("local.functions_host", args, log=folder / log, env=dict(settings))
         process.start()
     try:
         yield Hosted(process)

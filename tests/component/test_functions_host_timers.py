@@ -155,6 +155,15 @@ def test_timers_run_in_the_host(host: HostedApp) -> None:
     host.wait_for({"tick": False})
 
 
+def test_a_host_without_schedules(tmp_path: Path) -> None:
+    """Told so, the host runs a timer only when it is asked for by hand."""
+    with hosted_app(tmp_path, "--no-schedules") as host:
+        asked = host.call("POST", "/admin/functions/tick", headers={"x-functions-key": MASTER_KEY}, json={"input": ""})
+        assert 202 == asked.status_code
+        host.wait_for({"tick": False})
+        assert {"start": False} not in host.seen()  # it runs when the host starts
+
+
 @pytest.mark.parametrize("key", [None, "wrong", FUNCTION_KEY])
 @pytest.mark.parametrize(
     ("method", "path"),

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from azure.servicebus import ServiceBusClient, ServiceBusMessage, ServiceBusSender, ServiceBusSubQueue
+from azure.servicebus import ServiceBusClient, ServiceBusMessage, ServiceBusSubQueue
 
 from bridge import cli
 from bridge.cli.dead_letter_queue import DeadLetterQueue
 from bridge.config import BusAccess, Secret
 from tests.component.hosted_bridge import FINAL, FUNCTION_KEY, run_event
-from tests.component.queued_bridge import DELIVERIES, EVENTS, REQUESTS, Queued, senders
+from tests.component.queued_bridge import DELIVERIES, EVENTS, REQUESTS, Queued, send
 from tests.component.stand_ins import TOPIC_KEY, Control, eventually
 from tests.contract.service_bus import LocalBroker
 
@@ -25,7 +25,7 @@ DEAD = "$DeadLetterQueue"
 class Letters:
     """A broker with queues that nobody listens to, and a client that stays: the SDK opens and closes slowly."""
 
-    def __init__(self, broker: LocalBroker, opened: Mapping[str, ServiceBusSender], client: ServiceBusClient) -> None:
+    def __init__(self, broker: LocalBroker, client: ServiceBusClient) -> None:
         self.broker = broker
         self.environment = {
             "BRIDGE_SERVICEBUS": broker.connection_string,
@@ -33,7 +33,6 @@ class Letters:
             "BRIDGE_EVENTS_QUEUE": EVENTS,
         }
         self._client = client
-        self._senders = opened
         self._receivers = {queue: client.get_queue_receiver(queue) for queue in (REQUESTS, EVENTS)}
 
     def __call__(self, *arguments: str, **environment: str) -> int:
@@ -42,7 +41,7 @@ class Letters:
 
     def bury(self, queue: str, *messages: ServiceBusMessage) -> None:
         """Have messages become dead letters."""
-        self._senders[queue].send_messages(list(messages))
+        send(self.broker, queue, list(messages))
         self.bury_all(queue, len(messages))
 
     def bury_all(self, queue: str, count: int) -> None:
@@ -94,9 +93,8 @@ def all_letters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Letters]:
     queues = [f"{REQUESTS},lock_duration_s=1", f"{EVENTS},lock_duration_s=3"]
     with (
         LocalBroker(tmp_path_factory.mktemp("letters"), queues=queues) as broker,
-        senders(broker) as opened,
         ServiceBusClient.from_connection_string(broker.connection_string) as client,
-        closing(Letters(broker, opened, client)) as letters,
+        closing(Letters(broker, client)) as letters,
     ):
         yield letters
 
