@@ -214,9 +214,10 @@ class App:
                 for ended in looks.keys() - busy:
                     idle.add(looks.pop(ended))
                     attended.append(ended.result())
-                # The timer never overlaps itself: while a sweep or a target takes long, be it longer than the tick may,
-                # the others are looked at again.
-                if busy and time.monotonic() - began >= TICK_REACH.total_seconds():
+                # What a sweep has made due does not wait for its end. And the timer never overlaps itself: while a
+                # target takes long, be it longer than the tick may, the others are looked at again.
+                late = time.monotonic() - began >= TICK_REACH.total_seconds()
+                if busy.intersection(sweeps) or (busy and late):
                     unseen.update(idle)
                 until = max(stop_at, time.monotonic() + TICK_LOOK.total_seconds()) if busy else stop_at
                 again = {pool.submit(look, target, until, NO_REACH): target for target in idle & unseen}

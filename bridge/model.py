@@ -426,6 +426,10 @@ class Wait:
         """Whether the wait is final, and nothing is left to do for it: no proof, no run to cancel."""
         return self.state.is_final and self.due_at is None
 
+    def is_due(self, now: datetime) -> bool:
+        """Whether something is to be done for it by now."""
+        return self.due_at is not None and self.due_at <= now
+
     @property
     def lacks_listener(self) -> bool:
         """Whether nobody can be told: its task is deferred, and no listener has registered for it yet."""

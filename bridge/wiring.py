@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
@@ -52,6 +53,8 @@ def get_app() -> App:
     with _lock:
         if _app is None:
             _app = _checked_build()
+            # What is loaded by now stays. A full garbage collection that walked it would stop every call for a while.
+            gc.freeze()
         return _app
 
 

@@ -40,7 +40,7 @@ class Settle:
 
 def claim(wait: Wait, now: datetime) -> Wait | None:
     """Return the wait as taken up by this instance, or None when nothing is due. Written before Airflow is called."""
-    if wait.state not in (WaitState.DUE, WaitState.INLINE) or wait.due_at is None or wait.due_at > now:
+    if wait.state not in (WaitState.DUE, WaitState.INLINE) or not wait.is_due(now):
         return None
     if wait.lacks_listener:
         return None

@@ -26,7 +26,8 @@ class Judgement:
     """What a run event means: the verdict so far, the rows to write before it is acknowledged, whether to ask ADF.
 
     `due` is when the waits were due before it, by token, and when they are due for it: an event that turns out to be
-    false changes nothing in that.
+    false changes nothing in that. `untold` are the waits whose completion was due before the event: it is delivered at
+    once, instead of with the timer that is bound to come for it.
     """
 
     verdict: Verdict
@@ -35,6 +36,7 @@ class Judgement:
     waits: tuple[Wait, ...] = ()
     ask_adf: bool = False
     due: DueBefore = field(default_factory=dict)
+    untold: tuple[str, ...] = ()
 
     @property
     def writes(self) -> bool:
@@ -57,7 +59,8 @@ def judge_event(
     """
     open_waits = tuple(wait for wait in waits if wait.state is WaitState.OPEN)
     if run is not None and run.has_ended:
-        return Judgement(Verdict.DUPLICATE, f"ADF had said {run.status} before")
+        untold = tuple(wait.token for wait in waits if wait.state is WaitState.DUE and wait.is_due(now))
+        return Judgement(Verdict.DUPLICATE, f"ADF had said {run.status} before", untold=untold)
     if not event.status.is_terminal:
         if not open_waits:
             return Judgement(Verdict.PARKED, "nobody waits for this run yet, and it has not ended")

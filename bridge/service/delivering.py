@@ -40,7 +40,7 @@ def attend(token: str, rules: Rules, asked: Asked | None = None) -> UseCase[bool
     """
     wait = yield from do(FindWait(token))
     now = yield from do(Now())
-    if wait is None or wait.due_at is None or wait.due_at > now:
+    if wait is None or not wait.is_due(now):
         return False
     if wait.state is WaitState.OPEN:
         yield from check_run(wait.key, rules, asked=asked)

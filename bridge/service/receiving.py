@@ -36,7 +36,7 @@ Told = tuple[Verdict, str]  # with its reason
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What became of one event, and the waits that it made due."""
+    """What became of one event, and the waits that it made due, or found to be."""
 
     record: EventRecord
     due: tuple[str, ...] = ()
@@ -66,6 +66,7 @@ def _receive_event(event: RunEvent, rules: Rules, until: datetime) -> UseCase[Re
             continue
         if not judgement.ask_adf:
             verdicts.append((judgement.verdict, judgement.reason))
+            due.extend(judgement.untold)
             continue
         claimed = decide.claimed_by(event, key)
         checked = yield from (

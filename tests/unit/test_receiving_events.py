@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from bridge import service
 from bridge.errors import StoreUnavailable
 from bridge.model import Outcome, RunKey, RunReading, RunStatus, TaskRef, Verdict, WaitState
 from bridge.ports import Refusal, RefusalKind
@@ -147,6 +148,17 @@ def test_the_same_fact_twice(bench: Bench, ids: tuple[str, str]) -> None:
     bench.pass_time(5 * MINUTE)
     assert [Verdict.MATCHED, Verdict.DUPLICATE] == verdicts
     assert ([Outcome.SUCCEEDED], 1) == (told(bench), bench.airflow.patches[place_of(TASK)])
+
+
+def test_an_event_of_what_a_sweep_has_found(bench: Bench) -> None:
+    """S03: where a sweep was quicker, the event delivers what the sweep made due, and the timer nothing more."""
+    bench.adf.end(KEY, RunStatus.SUCCEEDED)
+    swept = bench.app.run(service.sweep(KEY.factory, bench.app.rules))
+    assert ((TASK.token,), WaitState.DUE) == (swept.due, bench.wait().state)
+    assert Verdict.DUPLICATE is bench.event()
+    assert ([Outcome.SUCCEEDED], WaitState.DELIVERED) == (told(bench), bench.wait().state)
+    bench.pass_time(5 * MINUTE)
+    assert 1 == bench.airflow.patches[place_of(TASK)]
 
 
 def test_two_instances_take_the_same_event(bench: Bench) -> None:

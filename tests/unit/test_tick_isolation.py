@@ -15,7 +15,7 @@ from bridge import app as app_module
 from bridge.app import App
 from bridge.executor import Executor, World
 from bridge.model import RunKey, RunStatus, TaskRef, WaitState
-from bridge.ports import Refusal, RefusalKind, TaskView
+from bridge.ports import Refusal, RefusalKind, RunsPage, TaskView
 from bridge.telemetry import Log
 from tests.fakes.bench import Bench
 from tests.fakes.clock import ScriptedRandom
@@ -137,9 +137,31 @@ def test_a_tick_ends_in_time(monkeypatch: pytest.MonkeyPatch, lost: bool) -> Non
     assert {1: 40} == Counter(bench.airflow.resumed.values())
 
 
-def test_what_a_sweep_finds_does_not_wait_for_the_next_tick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """S42: a tick looks at the targets again when its sweep has made something due after they were looked at."""
+def test_what_a_sweep_finds_does_not_wait_for_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S42: what a page shows the end of is delivered while the next page is read."""
     monkeypatch.setattr(app_module, "TICK_LOOK", timedelta(seconds=0.01))
+    monkeypatch.setattr(app_module, "TICK_REACH", LONG)
+    bench = Bench()
+    keys = many(bench, 2)
+    for key in keys:
+        bench.adf.end(key, RunStatus.SUCCEEDED)
+    monkeypatch.setattr(bench.adf, "page_size", 1)
+    query, in_time = bench.adf.query_runs, list[bool]()
+
+    def query_runs(*args: Any, **named: Any) -> Any:
+        page = query(*args, **named)
+        if isinstance(page, RunsPage) and page.continuation is None:
+            in_time.append(eventually(lambda: bench.airflow.resumed.total() == 1))
+        return page
+
+    monkeypatch.setattr(bench.adf, "query_runs", query_runs)
+    an_app(bench).tick()
+    assert ([True], {"ti-0": 1, "ti-1": 1}) == (in_time, bench.airflow.resumed)
+
+
+def test_what_a_sweep_finds_last_does_not_wait_for_the_next_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S42: a tick looks at the targets once more when its sweep has made something due with its last page."""
+    monkeypatch.setattr(app_module, "TICK_LOOK", LONG)
     monkeypatch.setattr(app_module, "TICK_REACH", LONG)
     bench = Bench()
     (key,) = many(bench, 1)
