@@ -56,6 +56,8 @@ CREATE TABLE IF NOT EXISTS waits (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS waits_by_run ON waits (factory, run_id);
 CREATE INDEX IF NOT EXISTS waits_by_due ON waits (target, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS waits_for_adf ON waits (target, due_at)
+WHERE due_at IS NOT NULL AND (state NOT IN ('due', 'inline') OR json_extract(row, '$.cancels') = 1);
 CREATE INDEX IF NOT EXISTS waits_by_age ON waits (registered_at, token);
 CREATE TABLE IF NOT EXISTS requests (
     idempotency_key TEXT PRIMARY KEY, version INTEGER NOT NULL, schema INTEGER NOT NULL, row TEXT NOT NULL
@@ -77,6 +79,12 @@ CREATE TABLE IF NOT EXISTS events (
 );
 CREATE TABLE IF NOT EXISTS checks (only INTEGER PRIMARY KEY, at REAL NOT NULL);
 """
+_DUE: Final = "SELECT row, version, token FROM waits WHERE target = ? AND due_at <= ? ORDER BY due_at"
+# What `Due.is_for_adf` says, as the index says it: what gathers for a paused target is not read through.
+_DUE_FOR_ADF: Final = (
+    "SELECT row, version, token FROM waits WHERE target = ? AND due_at <= ? AND due_at IS NOT NULL "
+    "AND (state NOT IN ('due', 'inline') OR json_extract(row, '$.cancels') = 1) ORDER BY due_at"
+)
 _OPEN: Final = "SELECT row, version, token FROM waits WHERE factory = ? AND state = 'open' ORDER BY registered_at"
 # Of many open waits those for one pipeline are few: they are looked for by their run ids, which begin alike.
 _OPEN_BY_MATCH: Final = (
@@ -151,17 +159,11 @@ class SqliteStore:
         """Return a target's due waits."""
         found: list[Due] = []
         with self._transaction("DEFERRED") as db:
-            rows = db.execute(
-                "SELECT row, version, token FROM waits WHERE target = ? AND due_at <= ? ORDER BY due_at",
-                (target, before.timestamp()),
-            )
-            for row, version, token in rows:
+            for row, version, token in db.execute(_DUE_FOR_ADF if for_adf else _DUE, (target, before.timestamp())):
                 wait = self._rows.read(row, Wait, version=str(version), name=token)
                 if wait is None or wait.due_at is None:
                     continue  # it stays due, for a release that can read it
-                one = Due(token, wait.due_at, wait.state, wait.cancels)
-                if one.is_for_adf or not for_adf:
-                    found.append(one)
+                found.append(Due(token, wait.due_at, wait.state, wait.cancels))
                 if len(found) == limit:
                     break
         return found
