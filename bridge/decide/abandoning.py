@@ -47,15 +47,17 @@ class NextTry(Enum):
     DOES_WITHOUT = auto()
 
 
-def on_look(wait: Wait, seen: TaskView, requests: Sequence[StartRequest], now: datetime) -> Wait | None:
+def on_look(
+    wait: Wait, seen: TaskView, requests: Sequence[StartRequest], waits: Collection[Wait], now: datetime
+) -> Wait | None:
     """Decide on an open wait by one read of its task; None when that changes nothing.
 
     The second read that shows the try to be over closes the wait, and its run is to be cancelled, unless it is the next
-    try's now. `requests` are the last trigger requests of the task, whatever their try.
+    try's now. `requests` are the last trigger requests of the task, whatever their try, `waits` all those for its run.
     """
     if wait.state is not WaitState.OPEN:
         return None
-    closed, following = over(wait, seen, now), _next_try(wait, seen, requests)
+    closed, following = over(wait, seen, now), _next_try(wait, seen, requests, waits)
     if closed is None or closed.state not in _ABANDONED or following is NextTry.MAY_TAKE_IT:
         return replace(wait, abandoned_at=None) if wait.abandoned_at is not None else None
     reason = closed.timeline[-1].detail
@@ -71,13 +73,17 @@ def on_look(wait: Wait, seen: TaskView, requests: Sequence[StartRequest], now: d
     return replace(told, state=closed.state, cancels=True, due_at=now)
 
 
-def _next_try(wait: Wait, seen: TaskView, requests: Sequence[StartRequest]) -> NextTry:
-    """Tell what the requests say that came after the one of this wait, which may have been registered later."""
+def _next_try(wait: Wait, seen: TaskView, requests: Sequence[StartRequest], waits: Collection[Wait]) -> NextTry:
+    """Tell what the requests say that came after the one of this wait, which may have been registered later.
+
+    The one that came last may be that of an earlier try. That it was answered is not enough: it has to wait still.
+    """
     own = next((one for one in requests if one.idempotency_key == wait.token), None)
     since = own.received_at if own is not None else wait.registered_at
     later = [one for one in requests if one.idempotency_key != wait.token and one.received_at >= since]
     with_it = [one for one in later if one.key == wait.key]
-    if any(one.answer is not None for one in with_it):
+    waiting = {one.token for one in waits if one.state is WaitState.OPEN}
+    if any(one.answer is not None and one.idempotency_key in waiting for one in with_it):
         return NextTry.HAS_IT
     if any(one.is_unfinished for one in with_it):
         return NextTry.MAY_TAKE_IT

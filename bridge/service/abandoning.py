@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from bridge import decide, policy
-from bridge.commands import FindWait, ListOpen, ListParked, ListRequests, Now, Point, Put, ReadTask, UseCase, do
+from bridge.commands import (
+    FindWait,
+    ListOpen,
+    ListParked,
+    ListRequests,
+    LoadRun,
+    Now,
+    Point,
+    Put,
+    ReadTask,
+    UseCase,
+    do,
+)
 from bridge.errors import StoreConflict
 from bridge.model import FactoryId, TaskRef
 from bridge.policy import Rules
@@ -86,7 +98,8 @@ def look(token: str, task: TaskRef) -> UseCase[Look]:
     if wait is None:
         return Look.NOTHING_NEW
     requests = yield from do(ListRequests(task.place, policy.EARLIER_TRIES))
-    after = decide.on_look(wait, seen, requests, (yield from do(Now())))
+    _, waits = yield from do(LoadRun(wait.key))
+    after = decide.on_look(wait, seen, requests, waits, (yield from do(Now())))
     if after is None:
         return Look.NOTHING_NEW
     try:

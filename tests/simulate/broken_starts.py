@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -108,7 +108,7 @@ def _give_up_at_once(record: StartRequest, parameters: JsonObject, rules: Rules)
     return replace(record, state=StartState.UNKNOWN)
 
 
-def _for_nobody(wait: Wait, seen: TaskView, requests: Sequence[StartRequest]) -> NextTry:
+def _for_nobody(wait: Wait, seen: TaskView, requests: Sequence[StartRequest], waits: Collection[Wait]) -> NextTry:
     """Think of no next try."""
     return NextTry.DOES_WITHOUT
 

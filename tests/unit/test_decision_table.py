@@ -436,7 +436,7 @@ def test_what_is_over_stays_so(state: WaitState) -> None:
     )
     assert () == (*decide.settle(ended, [wait], NOW), *decide.postpone([wait], refusal, NOW, RULES))
     assert not decide.is_past_deadline(wait, NOW + 99 * HOUR)
-    assert None is decide.on_look(wait, TaskView("failed", 1, "ti-1"), (), NOW)
+    assert None is decide.on_look(wait, TaskView("failed", 1, "ti-1"), (), (), NOW)
     assert () == decide.tell_of_cancel([wait], NOW)
     for status in RunStatus:
         assert () == decide.judge_event(an_event(status), a_run(), [wait], NOW, RULES).waits
@@ -764,7 +764,7 @@ def test_every_look_for_the_abandoned(state: str | None) -> None:
             wait = replace(case.wait, state=WaitState.OPEN, due_at=AHEAD, abandoned_at=seen_so, completion=None)
             means = meanings(case)
             is_over = means["stale"] or means["overridden"]
-            found = decide.on_look(wait, case.seen, (), NOW)
+            found = decide.on_look(wait, case.seen, (), (), NOW)
             came_to = (found.state, found.abandoned_at, found.due_at, found.cancels) if found is not None else None
             expected: tuple[WaitState, datetime | None, datetime, bool] | None = None
             if is_over and seen_so is None:

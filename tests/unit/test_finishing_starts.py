@@ -195,17 +195,28 @@ def test_the_later_try_ends_right_away(bench: Bench) -> None:
 
 
 def test_a_wait_that_was_registered_late() -> None:
-    """S14: which try came later is told by the requests: the bridge may have registered the earlier wait after both."""
+    """S14: which try came later is told by the requests: the bridge may have registered the earlier wait after both.
+
+    A later one that was answered has the run as long as it waits.
+    """
     wait = a_wait(registered_at=START + 5 * MINUTE, abandoned_at=START + 5 * MINUTE)
     own, later = (
         StartRequest(one.token, "hash", StartState.STARTED, FACTORY, "copy_orders", at, at, run_id=KEY.run_id)
         for one, at in ((TASK, START), (RETRY, START + MINUTE))
     )
     seen = a_view("running", try_number=2, task_instance_id="ti-2")
-    looks = [decide.on_look(wait, seen, [later, own], START + HOUR)]
-    looks.append(decide.on_look(wait, seen, [replace(later, answer="{}"), own], START + HOUR))
-    looks.append(decide.on_look(wait, seen, [replace(later, left="why"), own], START + HOUR))
-    assert [(WaitState.OPEN, False), (WaitState.STALE, False), (WaitState.STALE, True)] == [
+    answered, left, its_wait = replace(later, answer="{}"), replace(later, left="why"), a_wait(RETRY)
+    looks = [
+        decide.on_look(wait, seen, [one, own], [wait, *waits], START + HOUR)
+        for one, waits in (
+            (later, []),
+            (answered, [its_wait]),
+            (answered, [replace(its_wait, state=WaitState.STALE)]),
+            (left, []),
+        )
+    ]
+    kept, taken_over, abandoned = (WaitState.OPEN, False), (WaitState.STALE, False), (WaitState.STALE, True)
+    assert [kept, taken_over, abandoned, abandoned] == [
         (look.state, look.cancels) for look in looks if look is not None
     ]
 
