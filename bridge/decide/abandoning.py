@@ -149,7 +149,7 @@ def after_cancel(run: Run, waits: Collection[Wait], wait: Wait, *, taken: bool) 
     another one wants it, that one may be about to ask ADF. Who leaves it writes the row all the same: of two who settle
     at once, one sees that it is the last.
     """
-    if run.cancelled_at is None or run.cancel_taken or run.has_ended:
+    if run.cancelled_at is None or run.cancel_taken:
         return None
     if taken:
         return replace(run, cancel_taken=True)

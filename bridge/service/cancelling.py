@@ -55,14 +55,12 @@ def _note(key: RunKey) -> UseCase[None]:
     """Have the story of the waits say it, and the run's row, so that no next try goes on with the run."""
     for _ in range(DECISION_TRIES):
         run, waits = yield from do(LoadRun(key))
-        now = yield from do(Now())
-        told = decide.tell_of_cancel(waits, now)
-        going_on = run if run is not None and not run.has_ended else None
-        marked = replace(going_on, cancelled_at=now, cancel_taken=True) if going_on is not None else None
-        if not told and marked is None:
+        if run is None:
             return
+        now = yield from do(Now())
+        marked = replace(run, cancelled_at=now, cancel_taken=True)
         try:
-            yield from do(Put(marked, told, point=Point.CANCEL_SETTLED))
+            yield from do(Put(marked, decide.tell_of_cancel(waits, now), point=Point.CANCEL_SETTLED))
         except StoreConflict:
             continue
         return
