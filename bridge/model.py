@@ -319,6 +319,7 @@ class Run:
     match: Match | None = None
     started_by: str | None = None  # the key of the trigger request that this run answers to
     cancelled_at: datetime | None = None  # when the bridge set out to cancel it: no try goes on with it then
+    cancel_taken: bool = False  # ADF has accepted that, or the run was not running: nobody calls it off any more
     version: str = ""
 
     @property

@@ -22,6 +22,7 @@ Nothing here does I/O, sleeps or reads a clock. The numbers are in `bridge.polic
 from __future__ import annotations
 
 from bridge.decide.abandoning import (
+    after_cancel,
     keeps_running,
     let_run,
     nominated,
@@ -167,6 +168,7 @@ __all__ = [
     "ToQueue",
     "admit",
     "adopted",
+    "after_cancel",
     "after_reply",
     "again_by",
     "alike",

@@ -147,6 +147,24 @@ def on_cancel(wait: Wait, reply: Accepted | NotRunning | Refusal, now: datetime,
     return replace(told, failures=failures, due_at=at)
 
 
+def after_cancel(run: Run, waits: Collection[Wait], wait: Wait, *, taken: bool) -> Run | None:
+    """Return the run's row to be written with what became of a cancel; None when it is as it has to be.
+
+    `wait` is the one whose cancel this was, as it is now; `waits` are as stored. What ADF has taken stays marked. Else
+    the last of those who want the run cancelled takes the mark away, and the next try may go on with the run: while
+    another one wants it, that one may be about to ask ADF. Who leaves it writes the row all the same: of two who settle
+    at once, one sees that it is the last.
+    """
+    if run.cancelled_at is None or run.cancel_taken:
+        return None
+    if taken:
+        return replace(run, cancel_taken=True)
+    if wait.cancels:
+        return None
+    is_last = not any(other.cancels for other in waits if other.token != wait.token)
+    return replace(run, cancelled_at=None) if is_last else run
+
+
 def _settled(wait: Wait) -> Wait:
     """Return the wait with nothing left to do for its run; a completion to be delivered, or proved, stays due."""
     due_at = wait.due_at if wait.state in (WaitState.DUE, WaitState.INLINE) else None

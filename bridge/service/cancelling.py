@@ -27,6 +27,7 @@ from bridge.ports import Accepted, NotRunning, Refusal, RefusalKind
 from bridge.service.asking import Asked, ask
 from bridge.service.breakers import enter, factory_breaker, leave
 from bridge.service.checking import check_run
+from bridge.service.contention import DECISION_TRIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +45,25 @@ def cancel_run(key: RunKey, rules: Rules, *, recursive: bool) -> UseCase[Cancell
         raise _refused(key, reply)
     if isinstance(reply, NotRunning):
         yield from check_run(key, rules)
-    run, waits = yield from do(LoadRun(key))
     if isinstance(reply, Accepted):
-        yield from _note(run, waits)
+        yield from _note(key)
+    run, _ = yield from do(LoadRun(key))
     return Cancelled(run or Run(key=key), accepted=isinstance(reply, Accepted))
 
 
-def _note(run: Run | None, waits: tuple[Wait, ...]) -> UseCase[None]:
+def _note(key: RunKey) -> UseCase[None]:
     """Have the story of the waits say it, and the run's row, so that no next try goes on with the run."""
-    now = yield from do(Now())
-    told = decide.tell_of_cancel(waits, now)
-    marked = replace(run, cancelled_at=now) if run is not None and not run.has_ended else None
-    if not told and marked is None:
+    for _ in range(DECISION_TRIES):
+        run, waits = yield from do(LoadRun(key))
+        if run is None:
+            return
+        now = yield from do(Now())
+        marked = replace(run, cancelled_at=now, cancel_taken=True)
+        try:
+            yield from do(Put(marked, decide.tell_of_cancel(waits, now), point=Point.CANCEL_SETTLED))
+        except StoreConflict:
+            continue
         return
-    try:
-        yield from do(Put(marked, told, point=Point.CANCEL_SETTLED))
-    except StoreConflict:
-        return  # the story lacks a line
 
 
 def waiting_for(key: RunKey) -> UseCase[tuple[Wait, ...]]:
@@ -84,16 +87,14 @@ def cancel_abandoned(token: str, rules: Rules) -> UseCase[Wait | None]:
         reason = reason or decide.keeps_running(wait, run, others, rules)
     try:
         if reason is not None:
-            return (yield from _settle(run, decide.let_run(wait, reason, (yield from do(Now())))))
+            return (yield from _settle(decide.let_run(wait, reason, (yield from do(Now())))))
         if isinstance(others, Refusal):
-            return (yield from _settle(run, (yield from _on_cancel(wait, others))))
+            return (yield from _settle((yield from _on_cancel(wait, others))))
         # Written before ADF is asked: a try that asks for the run at this moment has changed the row, or finds it so.
         marked = replace(run or Run(key=wait.key), cancelled_at=(yield from do(Now())))
-        written, (wait,) = yield from do(Put(marked, (wait,), point=Point.CANCEL_NOTED))
+        _, (wait,) = yield from do(Put(marked, (wait,), point=Point.CANCEL_NOTED))
         reply = yield from _cancel(wait.key, recursive=True)
-        return (
-            yield from _settle(written, (yield from _on_cancel(wait, reply)), is_over=not isinstance(reply, Refusal))
-        )
+        return (yield from _settle((yield from _on_cancel(wait, reply)), taken=not isinstance(reply, Refusal)))
     except StoreConflict:
         return None  # it is due still: decided anew
 
@@ -103,12 +104,20 @@ def _on_cancel(wait: Wait, reply: Accepted | NotRunning | Refusal) -> UseCase[Wa
     return decide.on_cancel(wait, reply, (yield from do(Now())), jitter)
 
 
-def _settle(run: Run | None, wait: Wait, *, is_over: bool = False) -> UseCase[Wait]:
-    """Write what became of a cancel. A run that is left to go on after all may be gone on with."""
-    is_left = run is not None and run.cancelled_at is not None and not is_over and not wait.cancels
-    unmarked = replace(run, cancelled_at=None) if run is not None and is_left else None
-    _, (written,) = yield from do(Put(unmarked, (wait,), point=Point.CANCEL_SETTLED))
-    return written
+def _settle(wait: Wait, *, taken: bool = False) -> UseCase[Wait]:
+    """Write what became of a cancel, and what that makes of the run's row, which others may change meanwhile.
+
+    Raises StoreConflict when it is the wait that somebody has changed.
+    """
+    for _ in range(DECISION_TRIES):
+        run, waits = yield from do(LoadRun(wait.key))
+        after = decide.after_cancel(run, waits, wait, taken=taken) if run is not None else None
+        try:
+            _, (written,) = yield from do(Put(after, (wait,), point=Point.CANCEL_SETTLED))
+        except StoreConflict:
+            continue
+        return written
+    raise StoreConflict(wait.token)
 
 
 def _waiting_elsewhere(key: RunKey, run: Run | None) -> UseCase[tuple[Wait, ...] | Refusal]:

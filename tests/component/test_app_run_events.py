@@ -1,5 +1,6 @@
 """What run events cannot do: whatever arrives at the webhook is taken, recorded, and trusted only as a hint."""
 
+import json
 import time
 import uuid
 from datetime import timedelta
@@ -7,10 +8,19 @@ from typing import Any
 
 import pytest
 
-from tests.component.hosted_bridge import SALES, Bridge, Json, grid_event, run_event
+from bridge.model import RunStatus
+from tests.component.hosted_bridge import REPOSITORY, SALES, Bridge, Json, grid_event, run_event
+from tests.fakes.json_schema import problems
 from tests.fakes_http.airflow import FakeAirflow
 
 ELSEWHERE = SALES.replace("adf-sales", "adf-elsewhere")
+SCHEMA = json.loads((REPOSITORY / "docs/schema/run-event.schema.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("status", list(RunStatus))
+def test_what_is_delivered_here_fits_the_schema(status: RunStatus) -> None:
+    """The events that these tests deliver are events as the schema has them."""
+    assert [] == problems(run_event("run-1", status), SCHEMA)
 
 
 def test_forged_event(bridge: Bridge, airflow: FakeAirflow) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from inspect import isgenerator
 from pathlib import PurePath
+from types import CodeType
 from typing import Any, Final, TypeVar
 
 from bridge import config, decide, http_api, service
@@ -275,12 +277,16 @@ def ended_unnoticed() -> Bench:
     return bench
 
 
+@cache
+def _name(code: CodeType) -> str:
+    return f"{PurePath(code.co_filename).stem}.{code.co_name}"
+
+
 def _path(use_case: object) -> tuple[tuple[str, ...], int]:
     """Return the functions that a use case is in, the outermost first, and the line that the last of them is at."""
     frames = []
     while isgenerator(use_case):
         if use_case.gi_frame is not None and use_case.gi_code is not do.__code__:
-            module = PurePath(use_case.gi_code.co_filename).stem
-            frames.append((f"{module}.{use_case.gi_code.co_name}", use_case.gi_frame.f_lineno))
+            frames.append((_name(use_case.gi_code), use_case.gi_frame.f_lineno))
         use_case = use_case.gi_yieldfrom
     return tuple(name for name, _ in frames), frames[-1][1] if frames else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from typing import Any, Final
 
 from bridge.model import (
@@ -67,7 +68,12 @@ def a_request(task: TaskRef = TASK, **changes: Any) -> WaitRequest:
 
 def a_wait(task: TaskRef = TASK, **changes: Any) -> Wait:
     """Return an open wait, registered at the start."""
-    wait = Wait(
+    return replace(_open_wait(task), **changes)
+
+
+@cache
+def _open_wait(task: TaskRef) -> Wait:
+    return Wait(
         token=task.token,
         key=KEY,
         task=task,
@@ -77,7 +83,6 @@ def a_wait(task: TaskRef = TASK, **changes: Any) -> Wait:
         registered_at=START,
         due_at=DEADLINE,
     )
-    return replace(wait, **changes)
 
 
 def a_due_wait(task: TaskRef = TASK, **changes: Any) -> Wait:
@@ -90,7 +95,12 @@ def a_due_wait(task: TaskRef = TASK, **changes: Any) -> Wait:
 
 def a_completion(task: TaskRef = TASK, **changes: Any) -> Completion:
     """Return what a task is told about a run that succeeded."""
-    return replace(Completion(token=task.token, status=Outcome.SUCCEEDED, key=KEY), **changes)
+    return replace(_completion(task), **changes)
+
+
+@cache
+def _completion(task: TaskRef) -> Completion:
+    return Completion(token=task.token, status=Outcome.SUCCEEDED, key=KEY)
 
 
 def a_run(**changes: Any) -> Run:

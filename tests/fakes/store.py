@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
+from operator import itemgetter
 from typing import Final, Protocol, TypeVar
 
 from bridge.adapters.rows import is_over, stored
@@ -39,6 +41,10 @@ class MemoryStore:
     def __init__(self, *, retention: timedelta = RETENTION, events_kept: int = 10_000) -> None:
         self._runs: dict[RunKey, Run] = {}
         self._waits: dict[str, Wait] = {}
+        # The same rows, as they are looked for.
+        self._waits_of: defaultdict[RunKey, dict[str, Wait]] = defaultdict(dict)
+        self._open: dict[str, Wait] = {}
+        self._due: dict[str, Wait] = {}
         self._requests: dict[str, StartRequest] = {}
         self._breakers: dict[str, Breaker] = {}
         self._sweeps: dict[FactoryId, Sweep] = {}
@@ -49,7 +55,7 @@ class MemoryStore:
     def run(self, key: RunKey) -> tuple[Run | None, tuple[Wait, ...]]:
         """Return a run's row and its waits' rows as of one moment."""
         with self._lock:
-            waits = [wait for wait in self._waits.values() if wait.key == key]
+            waits = self._waits_of[key].values() if key in self._waits_of else ()
             return self._runs.get(key), tuple(sorted(waits, key=_age))
 
     def find_runs(self, run_id: str) -> Sequence[Run]:
@@ -72,29 +78,35 @@ class MemoryStore:
             written_waits = tuple(stored(wait, version=_next(wait.version)) for wait in waits)
             if written_run is not None:
                 self._runs[written_run.key] = written_run
-            self._waits.update({wait.token: wait for wait in written_waits})
+            for wait in written_waits:
+                self._keep(wait)
             return written_run, written_waits
+
+    def _keep(self, wait: Wait) -> None:
+        self._waits[wait.token] = self._waits_of[wait.key][wait.token] = wait
+        for rows, belongs in ((self._open, wait.state is WaitState.OPEN), (self._due, wait.due_at is not None)):
+            if belongs:
+                rows[wait.token] = wait
+            else:
+                rows.pop(wait.token, None)
 
     def due(self, target: str, *, before: datetime, limit: int, for_adf: bool = False) -> Sequence[Due]:
         """Return a target's due waits."""
         with self._lock:
-            due = [
-                Due(wait.token, wait.due_at, wait.state, wait.cancels)
-                for wait in self._waits.values()
-                if wait.task.target == target and wait.due_at is not None and wait.due_at <= before
-            ]
-        fit = [one for one in due if one.is_for_adf or not for_adf]
-        return sorted(fit, key=lambda one: one.due_at)[:limit]
+            waits = [one for one in self._due.values() if one.task.target == target]
+        due = [(wait.due_at, wait) for wait in waits if wait.due_at is not None and wait.due_at <= before]
+        hints = (Due(wait.token, at, wait.state, wait.cancels) for at, wait in sorted(due, key=itemgetter(0)))
+        return list(islice((one for one in hints if not for_adf or one.is_for_adf), limit))
 
     def open_waits(self, factory: FactoryId, *, limit: int, pipeline: str | None = None) -> Sequence[OpenWait]:
         """Return a factory's open waits, the oldest first."""
         with self._lock:
-            found = [one for one in self._waits.values() if one.key.factory == factory]
-        still = sorted((one for one in found if one.state is WaitState.OPEN), key=_age)
-        hints = [
-            OpenWait(one.token, one.key.run_id, one.registered_at, one.watched, _pipeline_of(one)) for one in still
+            still = [one for one in self._open.values() if one.key.factory == factory]
+        found = [one for one in still if pipeline in (None, _pipeline_of(one))]
+        return [
+            OpenWait(one.token, one.key.run_id, one.registered_at, one.watched, _pipeline_of(one))
+            for one in sorted(found, key=_age)[:limit]
         ]
-        return [one for one in hints if pipeline in (None, one.pipeline)][:limit]
 
     def sweep(self, factory: FactoryId) -> Sweep:
         """Return how far a factory was swept."""
@@ -184,7 +196,9 @@ class MemoryStore:
         with self._lock:
             final = [token for token, wait in self._waits.items() if wait.state.is_final and is_over(wait, before)]
             for token in final[:limit]:
-                del self._waits[token]
+                wait = self._waits.pop(token)
+                del self._waits_of[wait.key][token]
+                self._due.pop(token, None)
             awaited = {wait.key for wait in self._waits.values()}
             runs = [key for key, run in self._runs.items() if key not in awaited and is_over(run, before)]
             for key in runs[:limit]:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from bridge import decide, policy
+from bridge import decide, policy, service
 from bridge.model import (
     Continuation,
     Match,
@@ -325,6 +325,39 @@ def test_somebody_waits_under_another_name(given: Callable[[Bench], None], key: 
     bench.airflow.clear(TASK, new_id="ti-2")
     bench.pass_time(10 * MINUTE)
     assert ([], "not-cancelled", WaitState.OPEN) == (bench.adf.cancels, words(bench)[-1], bench.wait(sensor).state)
+
+
+def test_somebody_waits_for_another_run_of_the_pipeline() -> None:
+    """A run is cancelled though a task waits by match for a run of its pipeline, if that one has found another run."""
+    bench = Bench()
+    waiting(bench)
+    bench.clock.advance(MINUTE)
+    sensor = a_task(task_id="sensor", nonce="nonce-9", task_instance_id="ti-9")
+    match = Match("copy_orders", bench.clock.now(), tuple(RunStatus))
+    bench.airflow.run(sensor)
+    bench.register(sensor, match_key(FACTORY, match.pipeline, sensor.token), match=match)
+    bench.airflow.park(sensor)
+    bench.adf.begin(RunKey(FACTORY, "another"))
+    bench.pass_time(5 * MINUTE)
+    bench.airflow.clear(TASK, new_id="ti-2")
+    bench.pass_time(10 * MINUTE)
+    assert ([(KEY, True)], WaitState.OPEN) == (bench.adf.cancels, bench.wait(sensor).state)
+
+
+def test_a_run_without_a_wrapper_has_no_child_to_look_for() -> None:
+    """What a cancel asks of ADF: the run once, and for its child only where it is a wrapper's."""
+    bench = Bench()
+    waiting(bench)
+    bench.pass_time(5 * MINUTE)
+    bench.airflow.clear(TASK, new_id="ti-2")
+    bench.pass_time(10 * MINUTE)
+    assert ([(KEY, True)], 0) == (bench.adf.cancels, bench.adf.child_reads.total())
+
+
+def test_a_wait_that_is_not_there_any_more() -> None:
+    """What was purged while it was about to be cancelled is nothing to do."""
+    bench = Bench()
+    assert bench.app.run(service.cancel_abandoned(TASK.token, bench.app.rules)) is None
 
 
 def test_adf_cannot_be_asked_who_waits() -> None:

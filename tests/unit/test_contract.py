@@ -9,7 +9,6 @@ import pytest
 
 from bridge import events
 from bridge.model import FactoryId, RunEvent, RunStatus
-from tests.component.hosted_bridge import run_event as hosted_event
 from tests.fakes.json_schema import problems
 from tests.fakes.samples import KEY, cloud_event
 
@@ -52,7 +51,6 @@ def test_the_page_shows_an_event() -> None:
 def test_the_events_of_the_tests_fit(status: RunStatus) -> None:
     """The events that other tests deliver are events as the schema has them."""
     assert [] == problems(cloud_event(KEY, status), SCHEMA)
-    assert [] == problems(hosted_event(KEY.run_id, status), SCHEMA)
 
 
 def test_extension_attributes_are_allowed() -> None:

@@ -18,6 +18,7 @@ from tests.fakes.samples import (
     a_due_wait,
     a_reading,
     a_run,
+    a_task,
     a_wait,
     an_ended_run,
     an_event,
@@ -97,11 +98,59 @@ def test_an_event_never_postpones_a_check() -> None:
     assert [NOW + SECOND] == [wait.due_at for wait in judgement.waits]
 
 
+def test_the_timer_asks_when_adf_was_asked_just_now() -> None:
+    """S35: an event that asks nothing, for ADF was asked a moment ago, has the timer ask as soon as that is allowed."""
+    judgement = decide.judge_event(an_event(), a_run(read_at=NOW, reads=3), [a_wait()], NOW, RULES)
+    assert [NOW + 4 * SECOND] == [wait.due_at for wait in judgement.waits]
+    assert "asked again shortly" in judgement.reason
+
+
+def test_an_event_is_no_news_of_what_is_known() -> None:
+    """S35: an event changes neither the pipeline that a run is known by, nor the child that another event has named."""
+    run = a_run(pipeline="copy_orders", claimed_run_id="child")
+    judgement = decide.judge_event(an_event(pipeline="forged"), run, [a_wait()], NOW, RULES)
+    assert judgement.run is not None
+    assert ("copy_orders", "child") == (judgement.run.pipeline, judgement.run.claimed_run_id)
+
+
+def test_what_the_end_of_a_run_delivers_at_once() -> None:
+    """S03: an event of a known end delivers what is due for it, and nothing that is open, told, or due later."""
+    waits = [
+        a_due_wait(a_task(map_index=1), due_at=NOW),
+        a_due_wait(a_task(map_index=2), due_at=NOW + SECOND),
+        a_due_wait(a_task(map_index=3), state=WaitState.INLINE, due_at=NOW),
+        a_wait(a_task(map_index=4), due_at=NOW),
+    ]
+    judgement = decide.judge_event(an_event(), an_ended_run(), waits, NOW, RULES)
+    assert (Verdict.DUPLICATE, (waits[0].token,)) == (judgement.verdict, judgement.untold)
+
+
+@pytest.mark.parametrize(
+    ("waits", "word"), [([], "yet"), ([a_wait(state=WaitState.WITHDRAWN)], "any more")], ids=["never", "once"]
+)
+def test_nobody_waits(waits: list[Wait], word: str) -> None:
+    """S01: the list of events tells a run that nobody waits for yet from one that nobody waits for any more."""
+    assert f"nobody waits for this run {word}" == decide.judge_event(an_event(), a_run(), waits, NOW, RULES).reason
+
+
+@pytest.mark.parametrize(
+    ("run", "says"),
+    [
+        (a_run(status=RunStatus.IN_PROGRESS), "InProgress"),
+        (a_run(), "a status unknown here"),
+        (None, "a status unknown here"),
+    ],
+)
+def test_what_an_unconfirmed_event_says(run: Run | None, says: str) -> None:
+    """S05: the list of events names the status that ADF gave instead."""
+    assert (Verdict.UNCONFIRMED, f"ADF says {says}: nothing is completed") == decide.verdict_of(run, None)
+
+
 @pytest.mark.parametrize("status", GOES_ON)
 def test_a_status_that_is_no_end_writes_no_run(status: RunStatus) -> None:
     """A status that is no end is told to those who wait, and asks nothing of ADF."""
     judgement = decide.judge_event(an_event(status), a_run(), [a_wait()], NOW, RULES)
-    assert (None, False) == (judgement.run, judgement.ask_adf)
+    assert (None, False, True) == (judgement.run, judgement.ask_adf, judgement.writes)
     assert [f"says {status}: no end"] == [wait.timeline[-1].detail for wait in judgement.waits]
 
 

@@ -409,6 +409,15 @@ def test_cancels_that_adf_refuses(bench: Bench, kind: RefusalKind, expected: tup
     assert expected == refused(bench.call(http_api.cancel_run, path={"run_id": KEY.run_id}))
 
 
+@pytest.mark.parametrize(("asked", "told"), [(MINUTE, "60"), (None, "30")])
+@pytest.mark.parametrize("kind", [RefusalKind.THROTTLED, RefusalKind.UNAVAILABLE])
+def test_when_to_cancel_again(bench: Bench, kind: RefusalKind, asked: timedelta | None, told: str) -> None:
+    """S30: a cancel that may be sent again comes with a time: what ADF has asked for, or half a minute."""
+    post_wait(bench)
+    bench.adf.cancel_script.append(Refusal(kind, "ADF said later", asked))
+    assert told == bench.call(http_api.cancel_run, path={"run_id": KEY.run_id}).headers["Retry-After"]
+
+
 @pytest.mark.parametrize(
     ("given", "allowed"), [({}, False), ({CALLER_HEADER: "wrong"}, False), ({CALLER_HEADER: "s3cret"}, True)]
 )

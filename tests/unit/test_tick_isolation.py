@@ -183,11 +183,18 @@ def test_what_a_sweep_finds_last_does_not_wait_for_the_next_tick(monkeypatch: py
     assert {"ti-0": 1} == bench.airflow.resumed
 
 
-def test_a_sweep_that_takes_longer_than_a_tick_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """S42: while a sweep takes longer than a tick may, what comes due meanwhile is delivered by that tick still."""
+@pytest.mark.parametrize(
+    ("reach", "budget"),
+    [(LONG, LONG), (timedelta(0), timedelta(seconds=0.05))],
+    ids=["within the tick's time", "longer than a tick may take"],
+)
+def test_a_long_sweep_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch, reach: timedelta, budget: timedelta
+) -> None:
+    """S42: while a sweep goes on, be it longer than a tick may, what comes due is delivered by that tick still."""
     monkeypatch.setattr(app_module, "TICK_LOOK", timedelta(seconds=0.01))
-    monkeypatch.setattr(app_module, "TICK_REACH", timedelta(0))
-    monkeypatch.setattr(app_module, "TICK_BUDGET", timedelta(seconds=0.05))
+    monkeypatch.setattr(app_module, "TICK_REACH", reach)
+    monkeypatch.setattr(app_module, "TICK_BUDGET", budget)
     bench = Bench(BRIDGE_INLINE_SECONDS="0")
     (key,) = many(bench, 1)
     asked, answer = threading.Event(), threading.Event()
