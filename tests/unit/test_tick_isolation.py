@@ -233,6 +233,7 @@ def test_an_error_of_ours_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch, 
         called.append(True)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(*((bench.adf, "query_runs") if fails == "sweep" else (bench.airflow, "parked")), fail)
+    owner, call = (bench.adf, "query_runs") if fails == "sweep" else (bench.airflow, "parked")
+    monkeypatch.setattr(owner, call, fail)
     an_app(bench).tick()
     assert ([True], {"ti-0": 1}) == (called, bench.airflow.resumed)
