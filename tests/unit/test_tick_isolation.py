@@ -14,7 +14,7 @@ import pytest
 from bridge import app as app_module
 from bridge.app import App
 from bridge.executor import Executor, World
-from bridge.model import RunKey, RunStatus, TaskRef, WaitState
+from bridge.model import OnAbandon, RunKey, RunStatus, TaskRef, WaitState
 from bridge.ports import Refusal, RefusalKind, RunsPage, TaskView
 from bridge.telemetry import Log
 from tests.fakes.bench import Bench
@@ -216,3 +216,24 @@ def test_a_long_sweep_keeps_nobody_waiting(
     answer.set()
     ticking.join()
     assert delivered
+
+
+@pytest.mark.parametrize("fails", ["sweep", "watch"])
+def test_an_error_of_ours_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
+    """S42: a sweep that fails, or the look after its tasks, fails by itself: what is due is delivered all the same."""
+    bench = Bench(BRIDGE_INLINE_SECONDS="0")
+    (key,) = many(bench, 1)
+    bench.adf.end(key, RunStatus.SUCCEEDED)
+    bench.event(key=key)
+    bench.adf.begin(RunKey(FACTORY, "goes-on"))
+    bench.register(QUICK, RunKey(FACTORY, "goes-on"), on_abandon=OnAbandon.CANCEL)
+    called = list[bool]()
+
+    def fail(*_: object, **__: object) -> None:
+        called.append(True)
+        raise ZeroDivisionError
+
+    owner, call = (bench.adf, "query_runs") if fails == "sweep" else (bench.airflow, "parked")
+    monkeypatch.setattr(owner, call, fail)
+    an_app(bench).tick()
+    assert ([True], {"ti-0": 1}) == (called, bench.airflow.resumed)
