@@ -20,7 +20,6 @@ FAULTS: Final = (
     "queue took it without an answer",
     "triggerer died",
     "tasks moved to another triggerer",
-    "triggers on two triggerers",
     "answer to a listener lost",
     "S15: cleared between fence and PATCH",
     *adf.REFUSALS,

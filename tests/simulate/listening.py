@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from typing import Any, Final
 
 from bridge import service
@@ -90,7 +89,6 @@ class Listener:
 
     def take(self, task: Deferred) -> None:
         """Have one more task."""
-        task.owner = self
         self.tasks[task.token] = task
         if self.name:
             self.register(task)
@@ -103,21 +101,6 @@ class Listener:
         moved, self.tasks = list(self.tasks.values()), {}
         for task in moved:
             other.take(task)
-
-    def share(self, other: Listener) -> None:
-        """Have Airflow run the tasks on another triggerer as well, for a moment."""
-        if not self._timeline.chaos or self is other or not other.name:
-            return
-        self._timeline.faults["triggers on two triggerers"] += 1
-        for task in list(self.tasks.values()):
-            other.tasks[task.token] = task
-            other.register(task)
-            self._timeline.after(self._timeline.random.uniform(1, 30), partial(other.lose, task))
-
-    def lose(self, task: Deferred) -> None:
-        """Have a trigger cancelled that Airflow keeps elsewhere."""
-        if task.owner is not self:
-            self.tasks.pop(task.token, None)
 
     def register(self, task: Deferred) -> None:
         """Register a wait; again as long as nobody answers, and then once a lease."""
@@ -169,8 +152,6 @@ class Deferred:
         self._registered: tuple[str, float] | None = None
         self._name = task
         self.asking: Counter[str] = Counter()  # registrations under way, by listener
-        self.sent_to: set[str] = set()
-        self.owner: Listener | None = None
         self.is_told = False
         self.token = task.token
         self.run: RunKey | None = None
@@ -227,12 +208,11 @@ class Deferred:
             self._registered = name, self._timeline.seconds
 
     def check_sent_to(self, reply_to: str) -> None:
-        """Raise Violation for a message to a listener while the one that registered last, some time ago, got none."""
-        self.sent_to.add(reply_to)
+        """Raise Violation for a message to another listener than the one that registered last, some time ago."""
         if self._registered is None or self.asking[reply_to] > 0:
             return
         name, since = self._registered
-        if name not in self.sent_to and self._timeline.seconds - since > _IN_FLIGHT:
+        if name != reply_to and self._timeline.seconds - since > _IN_FLIGHT:
             raise Violation("listener", f"sent to {reply_to}, and {name} has registered since", self.token)
 
     def told(self, completion: Completion) -> None:

@@ -273,9 +273,8 @@ class Episode(World):
         for listener in listeners:
             for nth in range(chance.choice((1, 2, 3))):
                 timeline.after(CHAOS * (nth + chance.random()) / 3, listener.dies)
-            for happens in (listener.give, listener.share):
-                if chance.random() < 0.5:
-                    timeline.after(chance.uniform(0, CHAOS), partial(happens, chance.choice(listeners)))
+            if chance.random() < 0.5:
+                timeline.after(chance.uniform(0, CHAOS), partial(listener.give, chance.choice(listeners)))
 
     def _any_task(self, *, existing: bool) -> Task:
         chance = self.timeline.random
