@@ -391,14 +391,6 @@ class TimelineEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Listening:
-    """A listener of a triggerer that registered a wait in mode queue, and when it last did."""
-
-    reply_to: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Wait:
     """One try of one Airflow task that waits for one run. The row is its own outbox: state, attempts, due time."""
 
@@ -426,7 +418,6 @@ class Wait:
     decided_at: datetime | None = None  # when it was known what the task is to be told
     reply_to: str | None = None  # mode queue: the listener that registered the wait last, and so serves its task
     listened_at: datetime | None = None  # when that was
-    listeners: tuple[Listening, ...] = ()  # mode queue: who had registered it before that one, the last one first
     timeline: tuple[TimelineEntry, ...] = ()
     news: int = 0  # how many of the newest lines are not stored yet
     version: str = ""

@@ -32,11 +32,6 @@ PLACE_PAUSE: Final = timedelta(milliseconds=500)
 # How long an instance that took up a delivery has it for itself. Should its calls take longer than that, another one
 # takes it up as well; Airflow then takes the first answer and refuses the second.
 DELIVERY_LEASE: Final = timedelta(seconds=60)
-# A listener registers its waits anew every quarter of an hour. One that did so this long ago at most may serve a task
-# still, although another has registered it since: Airflow may run a trigger on two triggerers for a moment.
-LISTENS_FOR: Final = timedelta(minutes=20)
-# So many of them are told of one end.
-LISTENERS: Final = 4
 # A completion that was given with an answer is proved this much later: the task that got it no longer waits.
 INLINE_PROOF: Final = timedelta(seconds=60)
 # A task that Airflow does not know is looked for this long before the wait is closed as gone.

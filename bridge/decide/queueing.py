@@ -9,21 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from bridge import policy
 from bridge.decide.delivery import Settle, observed, refused
 from bridge.decide.readings import once_closed
 from bridge.errors import WaitConflict
-from bridge.model import Completion, Listening, Mode, Wait, WaitState
+from bridge.model import Completion, Mode, Wait, WaitState
 from bridge.policy import Rules
 from bridge.ports import Accepted, Refusal, RefusalKind
 
 
 @dataclass(frozen=True, slots=True)
 class ToQueue:
-    """Put this into the target's queue, once for each of these listeners."""
+    """Put this into the target's queue, for this listener."""
 
     wait: Wait
-    reply_to: tuple[str, ...]
+    reply_to: str
     completion: Completion
 
 
@@ -33,25 +32,13 @@ def to_queue(wait: Wait, now: datetime, rules: Rules) -> ToQueue | Settle:
     assert wait.completion is not None  # noqa: S101 - a due wait has its completion
     if rules.targets[wait.task.target].observe:
         return Settle(observed(wait, now))
-    return ToQueue(wait, _listeners(wait, now), wait.completion)
-
-
-def _listeners(wait: Wait, now: datetime) -> tuple[str, ...]:
-    """Return who may serve the task: the listener that registered it last, and those that did so shortly before.
-
-    Two triggerers may run the trigger for a moment, and the one that registered last need not be the one to keep it.
-    One that serves it no more has its message thrown away.
-    """
-    before = [one.reply_to for one in wait.listeners if now - one.at <= policy.LISTENS_FOR]
-    last = [wait.reply_to] if wait.reply_to is not None else []
-    return (*last, *before)
+    return ToQueue(wait, wait.reply_to, wait.completion)
 
 
 def on_queued(wait: Wait, reply: Accepted | Refusal, now: datetime, jitter: float) -> Settle:
     """Decide by the broker's answer. What it has accepted is delivered: a listener that is gone registers anew."""
     if isinstance(reply, Accepted):
-        names = " and ".join(_listeners(wait, now))
-        told = wait.told(now, WaitState.DELIVERED, f"sent to the listener {names}")
+        told = wait.told(now, WaitState.DELIVERED, f"sent to the listener {wait.reply_to}")
         return Settle(replace(told, state=WaitState.DELIVERED, due_at=once_closed(wait, now)))
     if reply.kind in (RefusalKind.NOT_FOUND, RefusalKind.CONFLICT):
         # No answer about this one task: the queue is what is wrong.
@@ -60,21 +47,12 @@ def on_queued(wait: Wait, reply: Accepted | Refusal, now: datetime, jitter: floa
 
 
 def listened_to(wait: Wait, reply_to: str, now: datetime) -> Wait:
-    """Return a wait as its listener has just registered it; it is told, and so are those that did shortly before."""
+    """Return a wait as its listener has just registered it; the last one to do so is told."""
     if wait.mode is not Mode.QUEUE:
         msg = f"It names a wait in mode {wait.mode}. Start the task's try anew: a new token."
         raise WaitConflict(msg)
     anew = wait if wait.reply_to == reply_to else wait.told(now, "listening", f"{reply_to} listens for it")
-    return replace(anew, reply_to=reply_to, listened_at=now, listeners=_before(wait, reply_to, now))
-
-
-def _before(wait: Wait, reply_to: str, now: datetime) -> tuple[Listening, ...]:
-    """Return who registered a wait before this listener, as far as that matters still."""
-    known = list(wait.listeners)
-    if wait.reply_to is not None and wait.listened_at is not None:
-        known.insert(0, Listening(wait.reply_to, wait.listened_at))
-    others = [one for one in known if one.reply_to != reply_to and now - one.at <= policy.LISTENS_FOR]
-    return tuple(others[: policy.LISTENERS - 1])
+    return replace(anew, reply_to=reply_to, listened_at=now)
 
 
 def answered(wait: Wait, now: datetime) -> Wait:
@@ -100,8 +78,5 @@ def registered_again(wait: Wait, reply_to: str | None, now: datetime) -> Wait | 
     if reply_to is None:
         # The task itself asks once more. What has a listener is the listener's.
         return answered(wait, now) if wait.state is WaitState.DUE and wait.reply_to is None else None
-    has_it = wait.state is WaitState.DELIVERED and reply_to in (
-        wait.reply_to,
-        *(one.reply_to for one in wait.listeners),
-    )
+    has_it = wait.state is WaitState.DELIVERED and wait.reply_to == reply_to
     return None if has_it else answered(anew, now)

@@ -25,7 +25,7 @@ from bridge.model import (
     WaitState,
 )
 from bridge.policy import Rules
-from bridge.ports import Accepted, Refusal
+from bridge.ports import Refusal
 from bridge.service.abandoning import look
 from bridge.service.asking import Asked
 from bridge.service.breakers import enter, leave, target_breaker
@@ -95,26 +95,14 @@ def _deliver_once(wait: Wait, rules: Rules) -> UseCase[Wait | None]:
 
 
 def _enqueue(wait: Wait, rules: Rules) -> UseCase[decide.Settle]:
-    """Send, once to each listener. Nothing is read before or after it."""
+    """Send, once: the only place where a queue is told anything. Nothing is read before or after it."""
     step = decide.to_queue(wait, (yield from do(Now())), rules)
     if isinstance(step, decide.Settle):
         return step
-    reply = yield from _send(step)
+    command = Enqueue(wait.task.target, step.reply_to, step.completion, point=Point.COMPLETION_QUEUED)
+    reply = yield from do(command)
     jitter = yield from do(Jitter())
     return decide.on_queued(step.wait, reply, (yield from do(Now())), jitter)
-
-
-def _send(step: decide.ToQueue) -> UseCase[Accepted | Refusal]:
-    """Tell every listener: the only place where a queue is told anything.
-
-    They share the queue, so what is refused for one is sent to all of them again.
-    """
-    for reply_to in step.reply_to:
-        command = Enqueue(step.wait.task.target, reply_to, step.completion, point=Point.COMPLETION_QUEUED)
-        reply = yield from do(command)
-        if isinstance(reply, Refusal):
-            return reply
-    return Accepted()
 
 
 def _attempt(wait: Wait, rules: Rules) -> UseCase[decide.Settle]:

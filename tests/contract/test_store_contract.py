@@ -17,7 +17,6 @@ from bridge.model import (
     Breaker,
     EventRecord,
     FailedActivity,
-    Listening,
     Match,
     Mode,
     OnAbandon,
@@ -160,17 +159,11 @@ def test_rows_come_back_as_they_were_written(store: Store) -> None:
 
 def test_a_wait_keeps_its_listener(store: Store) -> None:
     """A wait in mode queue comes back with its listener, and is due, over and listed as any other."""
-    before = (Listening("triggerer-0", START - MINUTE),)
-    listened = a_wait(mode=Mode.QUEUE, reply_to="triggerer-1", listened_at=START, listeners=before, due_at=START)
+    listened = a_wait(mode=Mode.QUEUE, reply_to="triggerer-1", listened_at=START, due_at=START)
     store.put(a_run(), [listened])
     found = store.find_wait(TASK.token)
     assert found is not None
-    assert (Mode.QUEUE, "triggerer-1", START, before) == (
-        found.mode,
-        found.reply_to,
-        found.listened_at,
-        found.listeners,
-    )
+    assert (Mode.QUEUE, "triggerer-1", START) == (found.mode, found.reply_to, found.listened_at)
     assert [TASK.token] == [one.token for one in store.due("prod", before=START, limit=10)]
     assert [(TASK.token, None)] == [(one.token, one.watched) for one in store.open_waits(FACTORY, limit=10)]
     over = replace(found, state=WaitState.DELIVERED, due_at=None, reply_to="triggerer-2")

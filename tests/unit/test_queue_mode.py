@@ -13,7 +13,7 @@ from tests.fakes import bench as benches
 from tests.fakes.adf import Lost
 from tests.fakes.bench import Bench
 from tests.fakes.listener import EDGE, Listener
-from tests.fakes.samples import DEADLINE, FACTORY, KEY, MINUTE, SECOND, a_request, a_task
+from tests.fakes.samples import DEADLINE, FACTORY, KEY, MINUTE, a_request, a_task
 
 HOUR = timedelta(hours=1)
 DOWN = Refusal(RefusalKind.UNREACHABLE, "the queue completions could not be reached")
@@ -105,65 +105,18 @@ def test_a_dead_listener_loses_nothing(bench: Bench) -> None:
     assert {EDGE.token: completion} == heir.told
 
 
-@pytest.mark.parametrize("keeper", ["first", "last"])
-def test_two_triggerers_run_a_trigger_for_a_moment(bench: Bench, keeper: str) -> None:
-    """S14: whichever of two listeners goes on with a trigger that both had registered, it is told without its lease."""
+def test_the_last_registration_counts(bench: Bench) -> None:
+    """S14: a wait that has moved to another triggerer is told there, and nowhere else."""
     deferred(bench)
-    listeners = {name: Listener(bench, name) for name in ("first", "last")}
-    for listener in listeners.values():
-        listener.register()
-        bench.clock.advance(SECOND)
-    for name, listener in listeners.items():
-        if name != keeper:
-            listener.waits.clear()
+    old, new = Listener(bench, "old"), Listener(bench, "new")
+    old.register()
+    bench.clock.advance(MINUTE)
+    new.register()
+    assert ("new", bench.clock.now()) == (bench.wait(EDGE).reply_to, bench.wait(EDGE).listened_at)
     ended(bench)
-    for listener in listeners.values():
-        listener.receive()
-    assert {name: [EDGE.token] if name == keeper else [] for name in listeners} == {
-        name: list(listener.told) for name, listener in listeners.items()
-    }
-    assert "sent to the listener last and first" == bench.wait(EDGE).timeline[-1].detail
-
-
-@pytest.mark.parametrize(
-    ("later", "told"),
-    [(timedelta(0), {"c", "e", "d", "b"}), (policy.LISTENS_FOR - MINUTE - 3 * SECOND, {"c", "e", "d"})],
-)
-def test_who_is_told(bench: Bench, later: timedelta, told: set[str]) -> None:
-    """No more than the last four listeners are told, and none that has not registered for longer than a lease."""
-    deferred(bench)
-    for name in ("a", "b", "c", "d", "e", "c"):
-        Listener(bench, name).register()
-        bench.clock.advance(SECOND)
-    bench.clock.advance(later)
-    ended(bench)
-    assert told == {name for _, name in bench.completions.sessions}
-
-
-def test_a_queue_that_refuses_after_the_first(bench: Bench) -> None:
-    """S14: where the queue refuses what is for the second listener, both are told again, and a task hears it once."""
-    deferred(bench)
-    first, last = Listener(bench, "first"), Listener(bench, "last")
-    first.register()
-    last.register()
-    bench.completions.script.extend([None, LOST.refusal])
-    ended(bench)
-    assert (WaitState.DELIVERED, 3) == (bench.wait(EDGE).state, bench.completions.accepted[EDGE.token])
-    last.receive()
-    first.receive()
-    assert ([EDGE.token], [EDGE.token], 1) == (list(first.told), list(last.told), last.ignored[EDGE.token])
-
-
-def test_a_listener_that_was_told_renews_in_vain(bench: Bench) -> None:
-    """S14: neither of two listeners that a completion was sent to has the wait written anew by its next lease."""
-    deferred(bench)
-    first, last = Listener(bench, "first"), Listener(bench, "last")
-    first.register()
-    last.register()
-    ended(bench)
-    before = bench.wait(EDGE)
-    assert first.register() == last.register() == before.completion
-    assert before == bench.wait(EDGE)
+    old.receive()
+    new.receive()
+    assert ({}, [EDGE.token]) == (old.told, list(new.told))
 
 
 def test_a_try_that_is_over_hears_nothing(bench: Bench) -> None:
