@@ -342,7 +342,7 @@ def test_a_trigger_that_is_cancelled_just_leaves() -> None:
 
 
 def test_a_trigger_that_runs_on_two_triggerers_for_a_moment_is_told_on_the_one_that_keeps_it() -> None:
-    """S14: the bridge tells all listeners that have registered; the one that has lost the trigger drops it, and goes on."""
+    """S14: the bridge tells all listeners that have registered; the one that lost the trigger drops it, and goes on."""
 
     async def story() -> list[Any]:
         bridge = Bridge()

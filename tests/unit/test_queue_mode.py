@@ -426,6 +426,29 @@ def test_a_crash_after_the_send(bench: Bench) -> None:
     assert (WaitState.DELIVERED, [EDGE.token]) == (bench.wait(EDGE).state, list(listener.told))
 
 
+def test_a_crash_between_two_sends(bench: Bench) -> None:
+    """S24: a process that dies when one listener was sent its message leaves a row that comes due: both are told."""
+    deferred(bench)
+    listeners = [Listener(bench, name) for name in ("one", "other")]
+    for listener in listeners:
+        listener.register()
+    bench.adf.end(KEY, RunStatus.SUCCEEDED)
+    for nth in range(20):
+        bench.crash_at(nth)
+        bench.surviving(bench.event)
+        if bench.completions.accepted[EDGE.token]:
+            break
+        bench.clock.advance(2 * MINUTE)
+    assert (1, WaitState.DUE) == (bench.completions.accepted[EDGE.token], bench.wait(EDGE).state)
+    bench.pass_time(5 * MINUTE)
+    for listener in listeners:
+        listener.receive()
+    assert (WaitState.DELIVERED, [[EDGE.token]] * 2) == (
+        bench.wait(EDGE).state,
+        [list(listener.told) for listener in listeners],
+    )
+
+
 def test_health_tells_whether_the_queue_is_there(bench: Bench) -> None:
     """Health tries the queue of a target that has one, and Airflow of one that has a URL."""
     assert True is bench.app.health()["targets"]["edge"]["reachable"]
