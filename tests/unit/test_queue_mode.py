@@ -426,27 +426,29 @@ def test_a_crash_after_the_send(bench: Bench) -> None:
     assert (WaitState.DELIVERED, [EDGE.token]) == (bench.wait(EDGE).state, list(listener.told))
 
 
-def test_a_crash_between_two_sends(bench: Bench) -> None:
+def test_a_crash_between_two_sends() -> None:
     """S24: a process that dies when one listener was sent its message leaves a row that comes due: both are told."""
-    deferred(bench)
-    listeners = [Listener(bench, name) for name in ("one", "other")]
-    for listener in listeners:
-        listener.register()
-    bench.adf.end(KEY, RunStatus.SUCCEEDED)
-    for nth in range(20):
+    seen = 0
+    for nth in range(15):
+        bench = a_bench()
+        bench.adf.begin(KEY)
+        deferred(bench)
+        listeners = [Listener(bench, name) for name in ("one", "other")]
+        for listener in listeners:
+            listener.register()
+        bench.clock.advance(MINUTE)
+        bench.adf.end(KEY, RunStatus.SUCCEEDED)
         bench.crash_at(nth)
         bench.surviving(bench.event)
-        if bench.completions.accepted[EDGE.token]:
-            break
-        bench.clock.advance(2 * MINUTE)
-    assert (1, WaitState.DUE) == (bench.completions.accepted[EDGE.token], bench.wait(EDGE).state)
-    bench.pass_time(5 * MINUTE)
-    for listener in listeners:
-        listener.receive()
-    assert (WaitState.DELIVERED, [[EDGE.token]] * 2) == (
-        bench.wait(EDGE).state,
-        [list(listener.told) for listener in listeners],
-    )
+        seen += bench.completions.accepted[EDGE.token] == 1
+        bench.restart()
+        bench.pass_time(5 * MINUTE)
+        for listener in listeners:
+            listener.receive()
+        told = [list(listener.told) for listener in listeners]
+        if bench.completions.accepted[EDGE.token]:  # else the event comes again, from Event Grid
+            assert (WaitState.DELIVERED, [[EDGE.token]] * 2) == (bench.wait(EDGE).state, told)
+    assert seen > 0
 
 
 def test_health_tells_whether_the_queue_is_there(bench: Bench) -> None:
