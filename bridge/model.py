@@ -391,6 +391,14 @@ class TimelineEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Listener:
+    """Who has registered a wait in mode queue, and when last."""
+
+    reply_to: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """One try of one Airflow task that waits for one run. The row is its own outbox: state, attempts, due time."""
 
@@ -416,8 +424,9 @@ class Wait:
     keep_for_next_try: bool = False
     completion: Completion | None = None
     decided_at: datetime | None = None  # when it was known what the task is to be told
-    reply_to: str | None = None  # mode queue: the listener that registered the wait last, and so serves its task
+    reply_to: str | None = None  # mode queue: the listener that registered the wait last
     listened_at: datetime | None = None  # when that was
+    earlier: tuple[Listener, ...] = ()  # others that have registered it, the newest first: each may serve its task
     timeline: tuple[TimelineEntry, ...] = ()
     news: int = 0  # how many of the newest lines are not stored yet
     version: str = ""
@@ -435,6 +444,19 @@ class Wait:
     def lacks_listener(self) -> bool:
         """Whether nobody can be told: its task is deferred, and no listener has registered for it yet."""
         return self.mode is Mode.QUEUE and self.reply_to is None
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """All that have registered the wait and may still serve its task, the newest first."""
+        if self.reply_to is None:
+            return ()
+        return (Listener(self.reply_to, self.listened_at or self.registered_at), *self.earlier)
+
+    @property
+    def answer(self) -> Completion | None:
+        """The completion, if whoever registers the wait now is to have it with the answer."""
+        is_heard_of = self.mode is Mode.QUEUE and self.reply_to is not None
+        return self.completion if self.state.is_final or is_heard_of else None
 
     @property
     def watched(self) -> TaskRef | None:

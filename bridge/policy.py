@@ -39,6 +39,12 @@ MISSING_GRACE: Final = timedelta(minutes=10)
 # After its deadline a completion is still offered for this long, then the wait closes as expired.
 DELIVERY_GRACE: Final = timedelta(hours=1)
 
+# A listener that serves a task registers its wait anew within 15 minutes (the provider's `LEASE`); this is that and
+# some time for a bridge that was busy. One that has not done so no longer serves the task.
+LISTENER_LEASE: Final = timedelta(minutes=20)
+# Airflow may run a trigger on two triggerers for a moment, and a triggerer may be restarted a few times in a row.
+LISTENERS: Final = 4
+
 # Two reads of a task this far apart have to show that its try is over before its run is cancelled.
 ABANDONED_AFTER: Final = timedelta(seconds=60)
 # One look for abandoned tasks of a target: pages of its parked tasks, then tasks by themselves, the rest next time.

@@ -147,7 +147,7 @@ def event_document(record: EventRecord) -> Document:
 
 def registration_document(run: Run, wait: Wait | None, rules: Rules) -> Document:
     """Return the answer to `POST /waits`."""
-    completed = wait.completion if wait is not None and wait.state.is_final else None
+    completed = wait.answer if wait is not None else None
     return {
         "run": run_document(run, rules),
         "wait": wait_document(wait) if wait is not None else None,

@@ -29,11 +29,12 @@ resource namespace 'Microsoft.ServiceBus/namespaces@2022-10-01-preview' = {
   properties: { disableLocalAuth: true, minimumTlsVersion: '1.2' }
 }
 
-// No duplicate detection: it would drop what is sent again to another listener.
+// No duplicate detection: it would drop what is sent to another listener, or again.
+// No dead-lettering of what expires: a message for a listener that is gone is nobody's; whoever has its task now registers.
 resource completions 'Microsoft.ServiceBus/namespaces/queues@2022-10-01-preview' = {
   parent: namespace
   name: 'completions'
-  properties: { requiresSession: true, requiresDuplicateDetection: false, defaultMessageTimeToLive: 'PT30M' }
+  properties: { requiresSession: true, requiresDuplicateDetection: false, defaultMessageTimeToLive: 'PT30M', deadLetteringOnMessageExpiration: false }
 }
 
 // A function cannot put a message off: its deliveries have to last for an outage.

@@ -341,6 +341,27 @@ def test_a_trigger_that_is_cancelled_just_leaves() -> None:
     virtual_time.run(story())
 
 
+def test_a_trigger_that_runs_on_two_triggerers_for_a_moment_is_told_on_the_one_that_keeps_it() -> None:
+    """S14: the bridge tells all listeners that have registered; the one that lost the trigger drops it, and goes on."""
+
+    async def story() -> list[Any]:
+        bridge = Bridge()
+        keeper, loser = Scene(bridge), Scene(bridge)
+        (kept,) = keeper.wait("a")
+        await asyncio.sleep(1)
+        lost, other = loser.wait("a", "b")
+        await asyncio.sleep(1)
+        assert [["a"], ["a", "b"]] == bridge.registered
+        assert [keeper.listener.reply_to, loser.listener.reply_to] == bridge.reply_tos
+        lost.cancel()  # Airflow: this trigger is the other triggerer's
+        loser.broker.tell("a")
+        keeper.broker.tell("a")
+        loser.broker.tell("b")
+        return await asyncio.gather(kept, other)
+
+    assert [completion("a"), completion("b")] == virtual_time.run(story())
+
+
 def test_two_triggers_of_one_token_are_both_told() -> None:
     """A trigger that runs twice for a moment, as Airflow allows, is told twice, and one may leave."""
 

@@ -25,7 +25,7 @@ from bridge.model import (
     WaitState,
 )
 from bridge.policy import Rules
-from bridge.ports import Refusal
+from bridge.ports import Accepted, Refusal
 from bridge.service.abandoning import look
 from bridge.service.asking import Asked
 from bridge.service.breakers import enter, leave, target_breaker
@@ -95,12 +95,19 @@ def _deliver_once(wait: Wait, rules: Rules) -> UseCase[Wait | None]:
 
 
 def _enqueue(wait: Wait, rules: Rules) -> UseCase[decide.Settle]:
-    """Send, once: the only place where a queue is told anything. Nothing is read before or after it."""
+    """Send, once to each listener: the only place where a queue is told anything. Nothing is read before or after it.
+
+    The first refusal is the attempt's: the queue is the same for all of them. A crash in between leaves the row due.
+    """
     step = decide.to_queue(wait, (yield from do(Now())), rules)
     if isinstance(step, decide.Settle):
         return step
-    command = Enqueue(wait.task.target, step.reply_to, step.completion, point=Point.COMPLETION_QUEUED)
-    reply = yield from do(command)
+    reply: Accepted | Refusal = Accepted()
+    for listener in step.wait.listeners:
+        command = Enqueue(wait.task.target, listener.reply_to, step.completion, point=Point.COMPLETION_QUEUED)
+        reply = yield from do(command)
+        if isinstance(reply, Refusal):
+            break
     jitter = yield from do(Jitter())
     return decide.on_queued(step.wait, reply, (yield from do(Now())), jitter)
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import pytest
 
-from bridge.adapters.rows import Row, stored
+from bridge.adapters.rows import Row, decode, encode, stored
 from bridge.adapters.sqlite_store import SqliteStore
 from bridge.adapters.table_access import connect
 from bridge.adapters.table_entity import chunks, text_of
@@ -27,7 +27,9 @@ from bridge.model import (
     Completion,
     EventRecord,
     FailedActivity,
+    Listener,
     Match,
+    Mode,
     OnAbandon,
     Outcome,
     Run,
@@ -375,3 +377,15 @@ def test_what_is_old_of_the_version_before_goes(second: Store) -> None:
         pass
     assert [None, None] == [second.request(one.idempotency_key) for one in (ANSWERED, STARTING)]
     assert matching() == unversioned(second.find_wait(MATCHING.token))
+
+
+# --- what the version before wrote of listeners, and what it reads of them ------------------------------------------
+
+
+def test_a_wait_with_one_listener() -> None:
+    """S43: a version that knew of the last listener only wrote what is a wait with that one here, and reads it so."""
+    earlier = (Listener("triggerer-0", START - MINUTE),)
+    row = json.loads(encode(a_wait(mode=Mode.QUEUE, reply_to="triggerer-1", listened_at=START, earlier=earlier)))
+    del row["earlier"]
+    wait = decode(json.dumps(row), Wait, version="1")
+    assert ((Listener("triggerer-1", START),), False) == (wait.listeners, wait.lacks_listener)

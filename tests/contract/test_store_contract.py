@@ -17,6 +17,7 @@ from bridge.model import (
     Breaker,
     EventRecord,
     FailedActivity,
+    Listener,
     Match,
     Mode,
     OnAbandon,
@@ -157,13 +158,15 @@ def test_rows_come_back_as_they_were_written(store: Store) -> None:
     assert [run] == list(store.find_runs(KEY.run_id))
 
 
-def test_a_wait_keeps_its_listener(store: Store) -> None:
-    """A wait in mode queue comes back with its listener, and is due, over and listed as any other."""
-    listened = a_wait(mode=Mode.QUEUE, reply_to="triggerer-1", listened_at=START, due_at=START)
+def test_a_wait_keeps_its_listeners(store: Store) -> None:
+    """A wait in mode queue comes back with its listeners, and is due, over and listed as any other."""
+    other = Listener("triggerer-0", START - MINUTE)
+    listened = a_wait(mode=Mode.QUEUE, reply_to="triggerer-1", listened_at=START, earlier=(other,), due_at=START)
     store.put(a_run(), [listened])
     found = store.find_wait(TASK.token)
     assert found is not None
     assert (Mode.QUEUE, "triggerer-1", START) == (found.mode, found.reply_to, found.listened_at)
+    assert (Listener("triggerer-1", START), other) == found.listeners
     assert [TASK.token] == [one.token for one in store.due("prod", before=START, limit=10)]
     assert [(TASK.token, None)] == [(one.token, one.watched) for one in store.open_waits(FACTORY, limit=10)]
     over = replace(found, state=WaitState.DELIVERED, due_at=None, reply_to="triggerer-2")

@@ -29,7 +29,7 @@ class Listener:
         request = a_request(task, mode=Mode.QUEUE, reply_to=self.name, **changes)
         app = self.bench.app
         wait = app.run(service.register_wait(key, request, app.rules)).wait
-        completion = wait.completion if wait is not None and wait.state.is_final else None
+        completion = wait.answer if wait is not None else None
         if completion is not None:
             self._tell(completion)
         return completion

@@ -19,6 +19,7 @@ class Audit:
     def __init__(self) -> None:
         self.waits: dict[str, Wait] = {}
         self.runs: dict[RunKey, Run] = {}
+        self.on_wait: Callable[[Wait], None] = _anything
         self.on_request: Callable[[StartRequest], None] = _anything
         self.on_request_gone: Callable[[str], None] = _anything
         self._purged_waits: dict[str, Wait] = {}
@@ -59,6 +60,7 @@ class Audit:
         if any(CANARY in line.detail for line in wait.timeline):
             raise Violation("secret", "a wait's story holds what nobody may see", wait.token)
         self.waits[wait.token] = wait
+        self.on_wait(wait)
 
     def wrote_request(self, record: StartRequest) -> None:
         """Check the record of a trigger request."""

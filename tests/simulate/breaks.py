@@ -235,6 +235,11 @@ def _first_wins(wait: Wait, reply_to: str, now: datetime) -> Wait:
     return _listened_to(wait, wait.reply_to or reply_to, now)
 
 
+def _only_the_last(wait: Wait, reply_to: str, now: datetime) -> Wait:
+    """Tell nobody but the listener that registered last."""
+    return replace(_listened_to(wait, reply_to, now), earlier=())
+
+
 def _swap(*places: tuple[object, str, object]) -> Break:
     """Return a way to put something else in some places, and to undo that."""
 
@@ -277,6 +282,7 @@ BREAKS: Final[dict[str, Break]] = {
     "cancel-though-others-wait": _swap((decide, "keeps_running", _nobody_else)),
     "delivered-is-not-answered-again": _swap((decide, "register", _not_again)),
     "last-registration-does-not-win": _swap((queueing, "listened_to", _first_wins)),
+    "only-the-last-listener-is-told": _swap((queueing, "listened_to", _only_the_last)),
     "parameters-not-masked": _swap((masking, "masked", _unmasked)),
     **{name: _swap(*places) for name, places in BROKEN.items()},
 }

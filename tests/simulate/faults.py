@@ -20,6 +20,7 @@ FAULTS: Final = (
     "queue took it without an answer",
     "triggerer died",
     "tasks moved to another triggerer",
+    "tasks on two triggerers for a moment",
     "answer to a listener lost",
     "S15: cleared between fence and PATCH",
     *adf.REFUSALS,

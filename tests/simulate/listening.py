@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -10,7 +9,7 @@ from typing import Any, Final
 
 from bridge import service
 from bridge.errors import Problem
-from bridge.model import Completion, Mode, OnAbandon, RunKey, TaskRef, WaitRequest
+from bridge.model import Completion, Mode, OnAbandon, RunKey, TaskRef, Wait, WaitRequest, WaitState
 from bridge.ports import Accepted, Refusal, RefusalKind
 from tests.simulate.attempt import Host
 from tests.simulate.caller import Caller
@@ -24,8 +23,7 @@ LOST: Final = Refusal(RefusalKind.UNAVAILABLE, "the queue did not answer")
 TRIGGERERS: Final = 2
 AGAIN: Final = 20.0
 LEASE: Final = 300.0
-# A process that was stalled may send to the listener that it read of before; that long after, none does.
-_IN_FLIGHT: Final = 150.0
+_UNDER_WAY: Final = 5.0  # a message that was sent is received by then
 
 
 class SimCompletions:
@@ -42,13 +40,25 @@ class SimCompletions:
         del target
         if (fault := self._timeline.strikes(tuple(REFUSALS), self._trouble)) is not None:
             return REFUSALS[fault]
-        self.tasks[completion.token].check_sent_to(reply_to)
         listener = self.listeners.get(reply_to)
         if listener is None:
             self._timeline.happened["a message to a dead listener"] += 1
         else:
             self._timeline.after(self._timeline.random.uniform(0, 2), lambda: listener.hears(completion))
         return LOST if self._timeline.hits("queue took it without an answer", self._trouble) else Accepted()
+
+    def wrote(self, wait: Wait) -> None:
+        """Look, once a completion has been sent, at whether all have it that should."""
+        sent = wait.mode is Mode.QUEUE and wait.state is WaitState.DELIVERED and wait.timeline[-1].what == "delivered"
+        if sent and not self.tasks[wait.token].is_told:
+            task, names = self.tasks[wait.token], set(self.tasks[wait.token].registered)
+            self._timeline.after(_UNDER_WAY, lambda: self._check_told(task, names))
+
+    def _check_told(self, task: Deferred, names: set[str]) -> None:
+        """Raise Violation for a listener that had registered a task and has it, and was not told."""
+        for listener in self.listeners.values():
+            if not task.is_told and listener.name in names and task.token in listener.tasks:
+                raise Violation("listener", f"{listener.name} had registered it, and was not told", task.token)
 
     def check(self, target: str) -> Refusal | None:
         """Say that it is there."""
@@ -102,6 +112,22 @@ class Listener:
         for task in moved:
             other.take(task)
 
+    def shares(self, other: Listener) -> None:
+        """Have Airflow run the tasks on another triggerer too, for a moment: the one that registers last loses them."""
+        if not self._timeline.chaos or self is other:
+            return
+        self._timeline.faults["tasks on two triggerers for a moment"] += 1
+        shared = [task for task in self.tasks.values() if task.token not in other.tasks]
+        for task in shared:
+            other.take(task)
+
+        def lost() -> None:
+            for task in shared:
+                if task.token in self.tasks:
+                    other.tasks.pop(task.token, None)
+
+        self._timeline.after(self._timeline.random.uniform(1, 10), lost)
+
     def register(self, task: Deferred) -> None:
         """Register a wait; again as long as nobody answers, and then once a lease."""
         name = self.name
@@ -110,18 +136,15 @@ class Listener:
         answered: list[bool] = []
 
         def heard(result: Any) -> None:
-            task.asking[name] -= 1
-            task.registered_by(name)
+            task.registered.add(name)
             if self.name != name or self._timeline.hits("answer to a listener lost", 0.2):
                 return
             answered.append(True)
             wait = result.wait
-            if wait.state.is_final:
-                if wait.completion is None:
-                    raise Violation(
-                        "answered", f"{name} was not told how a wait ended that is {wait.state}", task.token
-                    )
-                self.hears(wait.completion)
+            if wait.answer is not None:
+                self.hears(wait.answer)
+            elif wait.state.is_final:
+                raise Violation("answered", f"{name} was not told how a wait ended that is {wait.state}", task.token)
 
         def again() -> None:
             if self.name == name:
@@ -130,7 +153,7 @@ class Listener:
                 else:
                     self.register(task)
 
-        task.asks(replace(task.wait, reply_to=name), name, heard)
+        task.asks(replace(task.wait, reply_to=name), heard)
         self._timeline.after(AGAIN, again)
 
     def hears(self, completion: Completion) -> None:
@@ -149,9 +172,8 @@ class Deferred:
         self._host = host
         self._timeline = host.timeline
         self._untrue = untrue
-        self._registered: tuple[str, float] | None = None
+        self.registered: set[str] = set()  # the listeners that have, whether or not they hear of it
         self._name = task
-        self.asking: Counter[str] = Counter()  # registrations under way, by listener
         self.is_told = False
         self.token = task.token
         self.run: RunKey | None = None
@@ -186,38 +208,25 @@ class Deferred:
             else:
                 listener.take(self)
 
-        self.asks(self.wait, "", heard)
+        self.asks(self.wait, heard)
         self._timeline.after(AGAIN, again)
 
-    def asks(self, wait: WaitRequest, name: str, on_result: Callable[[Any], None]) -> None:
+    def asks(self, wait: WaitRequest, on_result: Callable[[Any], None]) -> None:
         """Send a registration."""
 
         def failed(error: Exception) -> None:
-            self.asking[name] -= 1
             if not isinstance(error, Problem):
                 raise error
 
         assert self.run is not None
-        self.asking[name] += 1
         use_case = service.register_wait(self.run, wait, self._host.rules)
         self._host.ask(use_case, Caller(), on_result, failed)
-
-    def registered_by(self, name: str) -> None:
-        """Know who has registered it last, whether or not that one hears of it."""
-        if self._registered is None or self._registered[0] != name:
-            self._registered = name, self._timeline.seconds
-
-    def check_sent_to(self, reply_to: str) -> None:
-        """Raise Violation for a message to another listener than the one that registered last, some time ago."""
-        if self._registered is None or self.asking[reply_to] > 0:
-            return
-        name, since = self._registered
-        if name != reply_to and self._timeline.seconds - since > _IN_FLIGHT:
-            raise Violation("listener", f"sent to {reply_to}, and {name} has registered since", self.token)
 
     def told(self, completion: Completion) -> None:
         """Wake up."""
         if (why := self._untrue(completion)) is not None:
             raise Violation("truth", why, self.token)
+        if self.is_told:
+            return
         self.is_told = True
         self._timeline.happened["a deferred task was told"] += 1

@@ -84,6 +84,7 @@ class World:
         self.adf.check_create, self.adf.check_cancel = self.starts.creating, self.abandonment.check_cancel
         self.audit.on_request, self.audit.on_request_gone = self.starts.wrote, self.starts.removed
         self.completions = SimCompletions(timeline, QUEUE_TROUBLE if trouble.airflow else 0)
+        self.audit.on_wait = self.completions.wrote
         setting = Setting(
             timeline,
             self.table,
@@ -275,6 +276,8 @@ class Episode(World):
                 timeline.after(CHAOS * (nth + chance.random()) / 3, listener.dies)
             if chance.random() < 0.5:
                 timeline.after(chance.uniform(0, CHAOS), partial(listener.give, chance.choice(listeners)))
+            if chance.random() < 0.5:
+                timeline.after(chance.uniform(0, CHAOS), partial(listener.shares, chance.choice(listeners)))
 
     def _any_task(self, *, existing: bool) -> Task:
         chance = self.timeline.random

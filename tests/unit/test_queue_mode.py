@@ -105,8 +105,8 @@ def test_a_dead_listener_loses_nothing(bench: Bench) -> None:
     assert {EDGE.token: completion} == heir.told
 
 
-def test_the_last_registration_counts(bench: Bench) -> None:
-    """S14: a wait that has moved to another triggerer is told there, and nowhere else."""
+def test_whoever_may_have_the_trigger_is_told(bench: Bench) -> None:
+    """S14: a wait that two triggerers have registered is told to both; the one without the trigger drops it."""
     deferred(bench)
     old, new = Listener(bench, "old"), Listener(bench, "new")
     old.register()
@@ -116,7 +116,96 @@ def test_the_last_registration_counts(bench: Bench) -> None:
     ended(bench)
     old.receive()
     new.receive()
-    assert ({}, [EDGE.token]) == (old.told, list(new.told))
+    assert ([EDGE.token], [EDGE.token]) == (list(old.told), list(new.told))
+    assert ["registered", "listening", "listening", "event", "decided", "delivered"] == story(bench)
+    assert "sent to the listeners new, old" == bench.wait(EDGE).timeline[-1].detail
+
+
+def test_a_listener_without_a_lease_is_sent_nothing(bench: Bench) -> None:
+    """A listener that has let its lease pass has lost the task: only the others are told. The last one always is."""
+    deferred(bench)
+    old, new = Listener(bench, "old"), Listener(bench, "new")
+    old.register()
+    bench.clock.advance(MINUTE)
+    new.register()
+    bench.clock.advance(policy.LISTENER_LEASE - MINUTE / 2)
+    ended(bench)
+    assert 1 == bench.completions.accepted[EDGE.token]
+    new.receive()
+    assert [EDGE.token] == list(new.told)
+
+
+def test_a_lease_that_is_renewed_keeps_both(bench: Bench) -> None:
+    """Of two that renew their leases each stays known, and that is told once in the wait's story."""
+    deferred(bench)
+    listeners = [Listener(bench, name) for name in ("one", "other")]
+    for _ in range(4):
+        for listener in listeners:
+            bench.clock.advance(7 * MINUTE)
+            listener.register()
+    assert (["other", "one"], 2) == (
+        [one.reply_to for one in bench.wait(EDGE).listeners],
+        story(bench).count("listening"),
+    )
+
+
+def test_so_many_listeners_are_kept(bench: Bench) -> None:
+    """Of a trigger that wanders, those that registered last are told, the newest first."""
+    deferred(bench)
+    for number in range(policy.LISTENERS + 2):
+        Listener(bench, str(number)).register()
+    ended(bench)
+    names = [one.reply_to for one in bench.wait(EDGE).listeners]
+    assert (["5", "4", "3", "2"], 4) == (names, bench.completions.accepted[EDGE.token])
+
+
+@pytest.mark.parametrize("accepted", [0, 1])
+def test_all_are_sent_to_again_after_a_refusal(bench: Bench, accepted: int) -> None:
+    """A queue that refuses one of the messages is sent them all again; who has one already drops the other."""
+    deferred(bench)
+    listeners = [Listener(bench, name) for name in ("one", "other")]
+    for listener in listeners:
+        listener.register()
+    bench.completions.script.extend([*[None] * accepted, DOWN])
+    ended(bench)
+    bench.pass_time(2 * MINUTE)
+    assert accepted + 3 == bench.completions.calls["edge"]
+    for listener in listeners:
+        listener.receive()
+    assert (WaitState.DELIVERED, accepted + 2) == (bench.wait(EDGE).state, bench.completions.accepted[EDGE.token])
+    assert [[EDGE.token]] * 2 == [list(listener.told) for listener in listeners]
+
+
+def test_what_is_due_to_others_is_sent_though_one_was_answered(bench: Bench) -> None:
+    """S14: a second triggerer that registers while the queue is out is answered; the first one is told all the same."""
+    deferred(bench)
+    keeper, loser = Listener(bench, "keeper"), Listener(bench, "loser")
+    keeper.register()
+    bench.completions.down["edge"] = DOWN
+    ended(bench)
+    assert loser.register() is not None
+    assert WaitState.DUE is bench.wait(EDGE).state
+    del bench.completions.down["edge"]
+    bench.pass_time(6 * MINUTE)
+    keeper.receive()
+    loser.receive()
+    assert (WaitState.DELIVERED, [EDGE.token], {EDGE.token: 1}) == (
+        bench.wait(EDGE).state,
+        list(keeper.told),
+        loser.ignored,
+    )
+
+
+def test_one_of_several_that_asks_again_is_no_news(bench: Bench) -> None:
+    """A listener to which the completion was sent and that registers after that is answered; no row is written."""
+    deferred(bench)
+    keeper, loser = Listener(bench, "keeper"), Listener(bench, "loser")
+    keeper.register()
+    loser.register()
+    ended(bench)
+    row = bench.wait(EDGE)
+    assert None is not keeper.register()
+    assert row == bench.wait(EDGE)
 
 
 def test_a_try_that_is_over_hears_nothing(bench: Bench) -> None:
@@ -335,6 +424,31 @@ def test_a_crash_after_the_send(bench: Bench) -> None:
     bench.pass_time(5 * MINUTE)
     listener.receive()
     assert (WaitState.DELIVERED, [EDGE.token]) == (bench.wait(EDGE).state, list(listener.told))
+
+
+def test_a_crash_between_two_sends() -> None:
+    """S24: a process that dies when one listener was sent its message leaves a row that comes due: both are told."""
+    seen = 0
+    for nth in range(15):
+        bench = a_bench()
+        bench.adf.begin(KEY)
+        deferred(bench)
+        listeners = [Listener(bench, name) for name in ("one", "other")]
+        for listener in listeners:
+            listener.register()
+        bench.clock.advance(MINUTE)
+        bench.adf.end(KEY, RunStatus.SUCCEEDED)
+        bench.crash_at(nth)
+        bench.surviving(bench.event)
+        seen += bench.completions.accepted[EDGE.token] == 1
+        bench.restart()
+        bench.pass_time(5 * MINUTE)
+        for listener in listeners:
+            listener.receive()
+        told = [list(listener.told) for listener in listeners]
+        if bench.completions.accepted[EDGE.token]:  # else the event comes again, from Event Grid
+            assert (WaitState.DELIVERED, [[EDGE.token]] * 2) == (bench.wait(EDGE).state, told)
+    assert seen > 0
 
 
 def test_health_tells_whether_the_queue_is_there(bench: Bench) -> None:
