@@ -10,7 +10,7 @@ from typing import Any
 from tests.e2e.dag_run import ENDED, DagRun
 from tests.outages.verdict import Seen
 
-_PARTS = 3
+PARTS = 3
 
 
 class Crowd:
@@ -25,14 +25,14 @@ class Crowd:
     def end_part(self) -> None:
         """Have the next third of the runs succeed."""
         runs = self._runs()
-        part = [index for index in sorted(runs) if index * _PARTS // self.size == self._next]
+        part = [index for index in sorted(runs) if index * PARTS // self.size == self._next]
         self._next += 1
         for index in part:
             self.dag_run.stack.end_run(runs[index], "Succeeded")
 
     def end_rest(self) -> None:
         """Have all the other runs succeed."""
-        while self._next < _PARTS:
+        while self._next < PARTS:
             self.end_part()
 
     def left(self) -> Sequence[int]:
@@ -48,13 +48,15 @@ class Crowd:
     def seen(self, late: Collection[int] = ()) -> Sequence[Seen]:
         """What became of each task. Those that are `late` count as lost, whatever has come of them since."""
         runs = self._runs()
+        started = Counter(int(run["parameters"]["part"]) for run in self.dag_run.adf_runs())
         tasks = {int(ti["map_index"]): ti for ti in self.dag_run.tasks()}
         tries = Counter(int(one["map_index"]) for one in self.dag_run.tries())
         return [
-            self._seen(tasks[index], runs[index], tries[index], is_late=index in late) for index in range(self.size)
+            self._seen(tasks[index], runs[index], started[index], tries[index], is_late=index in late)
+            for index in range(self.size)
         ]
 
-    def _seen(self, ti: dict[str, Any], run: dict[str, Any], tries: int, *, is_late: bool) -> Seen:
+    def _seen(self, ti: dict[str, Any], run: dict[str, Any], runs: int, tries: int, *, is_late: bool) -> Seen:
         index, end = ti["map_index"], ti["end_date"]
         took = None
         if end is not None and run["runEnd"] is not None:
@@ -64,6 +66,7 @@ class Crowd:
             name=f"{self.dag_run.run_id}[{index}]",
             state="late" if is_late else ti["state"],
             own_outcome=f"'watched_run_id': '{run['runId']}'" in str(self.dag_run.xcom(map_index=index)),
+            runs=runs,
             resumed=tuple(log.count(f"RESUMED in try {number}") for number, log in enumerate(logs, 1)),
             took=took,
         )

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from local.airflow import Airflow
 from local.local_azure import COMPLETIONS_QUEUE, EVENTS_QUEUE, AirflowTarget, LocalAzure
@@ -19,7 +19,7 @@ from tests.outages import triggerer
 from tests.outages.crowd import Crowd
 from tests.outages.triggerer import TriggeredAirflow, Triggerer
 
-PATIENCE = timedelta(minutes=2)
+PATIENCE = timedelta(minutes=3)
 _LONG_LOCKS = (
     *("--queue", f"{COMPLETIONS_QUEUE},requires_session,lock_duration_s=300"),
     *("--queue", f"{EVENTS_QUEUE},lock_duration_s=300"),
@@ -40,6 +40,17 @@ class OutageStack(QueueStack):
         self.triggerers: list[Triggerer] = []
         self._triggerers_started = 1
         super().__init__(folder, "3.3")
+
+    def __enter__(self) -> Self:
+        """Start everything, and know Airflow's own triggerer."""
+        super().__enter__()
+        try:
+            self.until(lambda: self.triggered.triggerers_alive() == 1, "the first triggerer")
+            self.triggerers.append(self.triggered.first_triggerer())
+        except BaseException:
+            self._stop()
+            raise
+        return self
 
     def _airflow(self) -> Airflow:
         home, dags = self.folder / "airflow", Path(queue_stack.__file__).parent / "dags"
@@ -73,11 +84,11 @@ class OutageStack(QueueStack):
         assert isinstance(self.airflow, TriggeredAirflow)
         return self.airflow
 
-    def have_two_triggerers(self) -> None:
-        """Start a second one beside Airflow's own, and wait for it."""
-        self.triggerers.append(self.triggered.first_triggerer())
-        self.start_triggerer()
-        self.until(lambda: self.triggered.triggerers_alive() == 2, "two triggerers")
+    def have_triggerers(self, count: int) -> None:
+        """Start as many as are missing, and wait for them."""
+        while len(self.triggerers) < count:
+            self.start_triggerer()
+        self.until(lambda: self.triggered.triggerers_alive() == count, f"{count} triggerers")
 
     def start_triggerer(self) -> Triggerer:
         """Start one more."""

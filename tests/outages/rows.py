@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.outages.crowd import Crowd
-from tests.outages.outage_stack import OutageStack
+from tests.outages.outage_stack import PATIENCE, OutageStack
 
+TASKS = 10
+"""How many tasks each row has, unless one asks for more or less."""
 DOWN_SECONDS = 5.0
 """How long something stays dead, at least."""
 IDLE_FACTOR = 0.03
 """What the broker's clock is sped up by for the idle detach: ten minutes are 18 s."""
 IDLE_DETACHES = 2
 _LOST_TO_IDLENESS = "IdleTimerExpired"
+_REPLY_TO = re.compile(r"-(\d+)-[0-9a-f]{12}\b")
+"""The process in a listener's name, which is host-process-chance."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +33,13 @@ class Happened:
 
 @dataclass(frozen=True)
 class Row:
-    """An outage with a name. `outage` ends all three thirds of the runs."""
+    """An outage with a name. `outage` ends all three thirds of the runs. `triggerers` is how many there are before it,
+    from when its tasks begin to wait.
+    """
 
     name: str
     outage: Callable[[OutageStack, Crowd], Happened]
+    triggerers: int = 1
 
 
 def one_of_two_triggerers(stack: OutageStack, crowd: Crowd) -> Happened:
@@ -70,17 +78,43 @@ def the_triggerer(stack: OutageStack, crowd: Crowd) -> Happened:
     return Happened("there was none until two thirds of the runs had ended")
 
 
+def ends_without_a_triggerer(stack: OutageStack, crowd: Crowd) -> Happened:
+    """Kill the only triggerer, end all runs, have every completion sent to it, and only then start another."""
+    [victim] = stack.triggerers
+    dead = victim.pids
+    stack.kill_triggerer(victim)
+    crowd.end_rest()
+    stack.until(lambda: len(_told(stack, crowd, "delivered")) == crowd.size, "every completion to be sent")
+    sent = _told(stack, crowd, "delivered")
+    stack.start_triggerer()
+    stack.until(lambda: not crowd.left(), "the tasks to end")
+    answered = _told(stack, crowd, "answered")
+    again = [token for token in sent if sent[token] in dead and answered.get(token, 0) not in {0, *dead}]
+    seen = f"{len(again)} completions sent to the one that was killed, then in the answers to the new one"
+    return Happened(seen, "" if len(again) == crowd.size else "not every completion was sent twice")
+
+
+def _told(stack: OutageStack, crowd: Crowd, what: str) -> dict[str, int]:
+    """By token, the process whose listener was told last, in a message (`delivered`) or an answer (`answered`)."""
+    found: dict[str, int] = {}
+    for wait in stack.full(crowd.dag_run):
+        for line in wait["timeline"]:
+            if line["what"] == what and (named := _REPLY_TO.search(line["detail"])):
+                found[wait["token"]] = int(named[1])
+    return found
+
+
 def the_broker_twice(stack: OutageStack, crowd: Crowd) -> Happened:
     """Kill Service Bus while everybody waits, and once more while completions are on their way."""
     stack.broker.kill()
     crowd.end_part()
     time.sleep(DOWN_SECONDS)
-    stack.broker.start()
+    stack.broker.start(PATIENCE)
     stack.until(stack.sessions_held, "the triggerer to attach its session again")
     crowd.end_part()
     stack.broker.kill()
     time.sleep(DOWN_SECONDS)
-    stack.broker.start()
+    stack.broker.start(PATIENCE)
     crowd.end_part()
     return Happened(f"dead twice, for {DOWN_SECONDS:.0f} s")
 
@@ -91,7 +125,7 @@ def the_functions_host(stack: OutageStack, crowd: Crowd) -> Happened:
     stack.azure.functions.kill()
     crowd.end_part()
     time.sleep(DOWN_SECONDS)
-    stack.azure.functions.start()
+    stack.azure.functions.start(PATIENCE)
     crowd.end_part()
     return Happened(f"dead for {DOWN_SECONDS:.0f} s")
 
@@ -102,7 +136,7 @@ def idle_links(stack: OutageStack, crowd: Crowd) -> Happened:
     before = _idle_detaches(listening.log)
     stack.broker.kill()
     stack.broker.args = (*stack.broker.args, "--clock-factor", str(IDLE_FACTOR))
-    stack.broker.start()
+    stack.broker.start(PATIENCE)
     stack.until(lambda: _idle_detaches(listening.log) >= before + IDLE_DETACHES, "the session's link to be detached")
     crowd.end_part()
     stack.until(
@@ -119,9 +153,11 @@ def _idle_detaches(log: Path) -> int:
 
 
 ROWS = (
-    Row("one of two triggerers killed", one_of_two_triggerers),
+    Row("one of two triggerers killed", one_of_two_triggerers, triggerers=2),
     Row("the only triggerer killed, another started", the_triggerer),
+    Row("runs end between two triggerers", ends_without_a_triggerer),
     Row("Service Bus killed, twice", the_broker_twice),
     Row("the Functions host killed", the_functions_host),
     Row("idle links detached", idle_links),
 )
+"""In this order: the first leaves one triggerer, the last a broker whose clock runs fast."""

@@ -11,11 +11,16 @@ from datetime import timedelta
 
 @dataclass(frozen=True)
 class Seen:
-    """What became of a task. `resumed`: how often `execute_complete` ran, for each try; `took`: from its run's end."""
+    """What became of a task.
+
+    `runs`: how many runs Data Factory has had for it; `resumed`: how often `execute_complete` ran, for each try;
+    `took`: from its run's end.
+    """
 
     name: str
     state: str
     own_outcome: bool
+    runs: int
     resumed: tuple[int, ...]
     took: timedelta | None
 
@@ -65,12 +70,19 @@ class Result:
     def wrong(self) -> list[str]:
         """What is not as it was promised."""
         found = [self.trouble] if self.trouble else []
+        if not self.tasks:
+            found.append("there was no task")
         for one in self.tasks:
             if not one.is_completed:
                 outcome = "its run's own outcome" if one.own_outcome else "nothing of its run's outcome"
                 found.append(f"{one.name} is {one.state} and has {outcome}")
             if not one.resumed or set(one.resumed) != {1}:
-                found.append(
-                    f"{one.name} was resumed {', '.join(map(str, one.resumed)) or 'in no'} time(s), try by try"
-                )
+                found.append(f"{one.name} was resumed {', '.join(map(str, one.resumed)) or 'no'} time(s), try by try")
+            if one.runs != len(one.resumed):
+                found.append(f"{one.name} has had {one.runs} run(s) in {len(one.resumed)} tries")
         return found
+
+
+def is_well(results: Sequence[Result]) -> bool:
+    """Whether there was a row, and every row was as promised."""
+    return bool(results) and not any(one.wrong for one in results)
