@@ -42,7 +42,7 @@ def test_all_as_promised() -> None:
     ],
 )
 def test_a_task_that_is_wrong(found: Seen, expected: list[str]) -> None:
-    """One task that was lost, resumed other than once in a try, or given a second run, is told of; the exit code is 1."""
+    """One task that was lost, resumed other than once in a try, or given a second run, is told of."""
     one = row(DONE, found)
     assert expected == one.wrong
     assert not is_well([row(DONE), one])
