@@ -9,23 +9,17 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from local.airflow import Airflow
-from local.local_azure import COMPLETIONS_QUEUE, EVENTS_QUEUE, AirflowTarget, LocalAzure
+from local.local_azure import COMPLETIONS_QUEUE
 from local.process import LocalProcess
 from tests.e2e.dag_run import DagRun
 from tests.e2e.queue_mode import queue_stack
 from tests.e2e.queue_mode.queue_stack import QueueStack
-from tests.e2e.stack import FOLDER, ROOT, TARGET
+from tests.e2e.stack import ROOT
 from tests.outages import triggerer
 from tests.outages.crowd import Crowd
 from tests.outages.triggerer import TriggeredAirflow, Triggerer
 
 PATIENCE = timedelta(minutes=3)
-_LONG_LOCKS = (
-    *("--queue", f"{COMPLETIONS_QUEUE},requires_session,lock_duration_s=300"),
-    *("--queue", f"{EVENTS_QUEUE},lock_duration_s=300"),
-)
-"""The locks of queues whose clock is to be sped up: else they would not last as long as a slow machine needs."""
-
 Found = TypeVar("Found")
 
 
@@ -58,14 +52,6 @@ class OutageStack(QueueStack):
 
     def _airflow_settings(self) -> dict[str, str]:
         return {**super()._airflow_settings(), **triggerer.SETTINGS, "E2E_CROWD": str(self.size)}
-
-    def _azure(self) -> LocalAzure:
-        return LocalAzure(
-            pipelines=FOLDER / "pipelines",
-            state=self.folder / "azure",
-            airflow={TARGET: AirflowTarget(queue=COMPLETIONS_QUEUE)},
-            service_bus=_LONG_LOCKS,
-        )
 
     def _stop(self) -> None:
         for one in self.triggerers:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from local.local_azure import COMPLETIONS_QUEUE, EVENTS_QUEUE
 from tests.outages.crowd import Crowd
 from tests.outages.outage_stack import PATIENCE, OutageStack
 
@@ -17,6 +18,11 @@ DOWN_SECONDS = 5.0
 """How long something stays dead, at least."""
 IDLE_FACTOR = 0.03
 """What the broker's clock is sped up by for the idle detach: ten minutes are 18 s."""
+LONG_LOCKS = (
+    *("--queue", f"{COMPLETIONS_QUEUE},requires_session,lock_duration_s=300"),
+    *("--queue", f"{EVENTS_QUEUE},lock_duration_s=300"),
+)
+"""Locks for that clock, 9 s. Those of a minute would be over in 2 s, before a slow machine has renewed them."""
 IDLE_DETACHES = 2
 _LOST_TO_IDLENESS = "IdleTimerExpired"
 _REPLY_TO = re.compile(r"-(\d+)-[0-9a-f]{12}\b")
@@ -135,7 +141,7 @@ def idle_links(stack: OutageStack, crowd: Crowd) -> Happened:
     [listening] = stack.triggerers
     before = _idle_detaches(listening.log)
     stack.broker.kill()
-    stack.broker.args = (*stack.broker.args, "--clock-factor", str(IDLE_FACTOR))
+    stack.broker.args = (*stack.broker.args, "--clock-factor", str(IDLE_FACTOR), *LONG_LOCKS)
     stack.broker.start(PATIENCE)
     stack.until(lambda: _idle_detaches(listening.log) >= before + IDLE_DETACHES, "the session's link to be detached")
     crowd.end_part()
