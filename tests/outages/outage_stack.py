@@ -33,12 +33,14 @@ class OutageStack(QueueStack):
         self.size = size
         self.triggerers: list[Triggerer] = []
         self._triggerers_started = 1
+        self._broker_args: tuple[str, ...] = ()
         super().__init__(folder, "3.3")
 
     def __enter__(self) -> Self:
         """Start everything, and know Airflow's own triggerer."""
         super().__enter__()
         try:
+            self._broker_args = self.broker.args
             self.until(lambda: self.triggered.triggerers_alive() == 1, "the first triggerer")
             self.triggerers.append(self.triggered.first_triggerer())
         except BaseException:
@@ -123,6 +125,11 @@ class OutageStack(QueueStack):
         """The local Service Bus."""
         assert self.azure.service_bus is not None
         return self.azure.service_bus
+
+    def start_broker(self, *more: str) -> None:
+        """Start it again, as it was at first but for further arguments."""
+        self.broker.args = (*self._broker_args, *more)
+        self.broker.start(PATIENCE)
 
     def sessions_held(self) -> Sequence[str]:
         """The sessions of the completions queue that somebody receives from."""

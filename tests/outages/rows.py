@@ -115,12 +115,12 @@ def the_broker_twice(stack: OutageStack, crowd: Crowd) -> Happened:
     stack.broker.kill()
     crowd.end_part()
     time.sleep(DOWN_SECONDS)
-    stack.broker.start(PATIENCE)
+    stack.start_broker()
     stack.until(stack.sessions_held, "the triggerer to attach its session again")
     crowd.end_part()
     stack.broker.kill()
     time.sleep(DOWN_SECONDS)
-    stack.broker.start(PATIENCE)
+    stack.start_broker()
     crowd.end_part()
     return Happened(f"dead twice, for {DOWN_SECONDS:.0f} s")
 
@@ -141,8 +141,7 @@ def idle_links(stack: OutageStack, crowd: Crowd) -> Happened:
     [listening] = stack.triggerers
     before = _idle_detaches(listening.log)
     stack.broker.kill()
-    stack.broker.args = (*stack.broker.args, "--clock-factor", str(IDLE_FACTOR), *LONG_LOCKS)
-    stack.broker.start(PATIENCE)
+    stack.start_broker("--clock-factor", str(IDLE_FACTOR), *LONG_LOCKS)
     stack.until(lambda: _idle_detaches(listening.log) >= before + IDLE_DETACHES, "the session's link to be detached")
     crowd.end_part()
     stack.until(
@@ -162,8 +161,10 @@ ROWS = (
     Row("one of two triggerers killed", one_of_two_triggerers, triggerers=2),
     Row("the only triggerer killed, another started", the_triggerer),
     Row("runs end between two triggerers", ends_without_a_triggerer),
-    Row("Service Bus killed, twice", the_broker_twice),
     Row("the Functions host killed", the_functions_host),
     Row("idle links detached", idle_links),
+    Row("Service Bus killed, twice", the_broker_twice),
 )
-"""In this order: the first leaves one triggerer, the last a broker whose clock runs fast."""
+"""In this order: the first leaves one triggerer, and the last an Event Grid that delivers nothing to the queue for five
+minutes, because too much of what it delivered was not taken: as on Azure, the sweep finds what ends meanwhile.
+"""
