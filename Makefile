@@ -108,6 +108,10 @@ load: $(VENV)/.ready ## One slow target does not hold up the other, measured: ma
 listener: $(VENV)/.ready $(VENV_AIRFLOW_3)/.ready ## 500 tasks wait on one triggerer, measured: make listener ARGS="--seconds 10 --rounds 1"
 	@$(RUN) -m benchmarks.listener $(ARGS)
 
+.PHONY: outages
+outages: $(VENV)/.ready $(VENV_AIRFLOW_3)/.ready ## 60 tasks wait in mode queue while triggerers, Service Bus and the bridge are killed: make outages ARGS="--rows triggerer"
+	@$(RUN) -m tests.outages $(ARGS)
+
 .PHONY: sources
 sources: $(VENV)/.ready ## What becomes of a run's end, row by row: by a wrapper's notice, by the sweep, under faults
 	@$(RUN) -m tests.sources $(ARGS)

@@ -1,5 +1,6 @@
 """The same with a Service Bus: completions come by a queue, and the bridge has no address of Airflow."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import requests
@@ -29,7 +30,7 @@ _MANY_AT_ONCE = {
 class QueueStack(Stack):
     """One Airflow, of a version, and one bridge without a way to it; `prepare_all` has tasks wait."""
 
-    dag_ids = ("crowd", "cleared", "early")
+    dag_ids: Sequence[str] = ("crowd", "cleared", "early")
 
     def __init__(self, folder: Path, version: str) -> None:
         """Describe it, in a folder for its state and logs; nothing is started."""

@@ -1,0 +1,1 @@
+"""Outages while tasks wait in mode queue: what may die, and what is lost by it."""
