@@ -14,7 +14,7 @@ def main() -> int:
     """Simulate; 1 when a promise was broken, or a full simulation has tried something too seldom."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulate", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--runs", type=int, default=2_000)
+    parser.add_argument("--runs", type=int, default=4_000)
     parser.add_argument("--episode", type=int, help="only this one: what a violation names")
     parser.add_argument("--break", dest="rule", choices=[*BREAKS, "each"], help="take a rule out; it has to be caught")
     asked = parser.parse_args()
