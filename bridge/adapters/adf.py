@@ -24,7 +24,7 @@ from azure.core.exceptions import (
     ServiceResponseError,
 )
 
-from bridge import policy
+from bridge import masking, policy
 from bridge.adapters import adf_causes
 from bridge.adapters.connecting import was_never_sent
 from bridge.adapters.credentials import FixedToken, azure_credential
@@ -108,7 +108,7 @@ class DataFactory:
                 raise ValueError(answer.run_id)
             return Started(answer.run_id)
 
-        answer = _asked(ask)
+        answer = _asked(ask, secrets=tuple(masking.texts_in(parameters)))
         if isinstance(answer, Refusal) and answer.kind is RefusalKind.NOT_FOUND:
             self._pipelines.clear()  # one that was known may be gone
         return answer
@@ -353,18 +353,18 @@ def _again(recovery: Recovery) -> dict[str, Any]:
     return options
 
 
-def _asked(ask: Callable[[], T]) -> T | Refusal:
-    """Return what ADF answered, or why there is no answer that can be used."""
+def _asked(ask: Callable[[], T], *, secrets: Sequence[str] = ()) -> T | Refusal:
+    """Return what ADF answered, or why there is no answer that can be used; that tells none of the secrets."""
     try:
         return ask()
     except AzureError as error:
-        return _refusal(error)
+        return _refusal(error, secrets)
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         # A proxy's page, or JSON of another shape: the call may have been carried out all the same.
         return Refusal(RefusalKind.UNAVAILABLE, "ADF's answer could not be read")
 
 
-def _refusal(error: AzureError) -> Refusal:
+def _refusal(error: AzureError, secrets: Sequence[str]) -> Refusal:
     if isinstance(error, HttpResponseError) and error.status_code is not None:
         status = error.status_code
         # Only a 4xx says for sure that nothing was done: a 2xx that cannot be read comes here, too.
@@ -374,7 +374,7 @@ def _refusal(error: AzureError) -> Refusal:
             kind = RefusalKind.THROTTLED
         headers = getattr(error.response, "headers", {})
         asked = policy.retry_after(headers.get("Retry-After"), datetime.now(UTC))
-        return Refusal(kind, f"ADF answered {status}{_reason(error)}", asked)
+        return Refusal(kind, f"ADF answered {status}{_reason(error, secrets)}", asked)
     if isinstance(error, ClientAuthenticationError):
         return Refusal(RefusalKind.UNAUTHENTICATED, "no token could be had for the bridge's identity")
     if isinstance(error, ServiceRequestError) and was_never_sent(error.inner_exception):
@@ -389,12 +389,15 @@ def _says_queue_is_full(error: HttpResponseError) -> bool:
     return error.error is not None and _QUEUE_FULL.match(_text(error.error.message) or "") is not None
 
 
-def _reason(error: HttpResponseError) -> str:
-    """Return ADF's own words, cut; `{"error": {"code", "message"}}` is ARM's error shape."""
+def _reason(error: HttpResponseError, secrets: Sequence[str]) -> str:
+    """Return ADF's own words, cut; `{"error": {"code", "message"}}` is ARM's error shape.
+
+    Of a secret that stands where they are cut, the beginning would be left: so secrets are masked first.
+    """
     if error.error is None:
         return ""
     words = f" {error.error.code}: {error.error.message}"
-    return policy.cut(words, _DETAIL_CHARS) or ""
+    return policy.cut(masking.masked(words, secrets), _DETAIL_CHARS) or ""
 
 
 def _reading(run: PipelineRun) -> RunReading:

@@ -272,6 +272,16 @@ def test_refusals_tell_adfs_words(wire: Wire) -> None:
     assert Refusal(RefusalKind.FORBIDDEN, "ADF answered 403 Nope: the reason") == wire.create()
 
 
+@pytest.mark.parametrize("before", range(430, 500, 7))
+def test_a_refusal_that_is_cut_in_a_secret(wire: Wire, before: int) -> None:
+    """S34: of a parameter that stands where ADF's words are cut, nothing is told, not its beginning either."""
+    secret = "canary-of-a-parameter"
+    wire.answers((400, {"error": {"code": "Bad", "message": f"{'x' * before}{secret}{'y' * 500}"}}))
+    refusal = wire.adf.create_run(FACTORY, "copy", {"sas": secret})
+    assert isinstance(refusal, Refusal)
+    assert (RefusalKind.INVALID, True, False) == (refusal.kind, "(cut" in refusal.detail, "xcan" in refusal.detail)
+
+
 @pytest.mark.parametrize("name", ["../x y?#%💥", "käse", "a;b=c"])
 def test_names_in_paths(wire: Wire, name: str) -> None:
     """S33: a pipeline's name is one segment of the path, whatever characters it has."""
