@@ -64,13 +64,16 @@ def stored(row: Row, *, version: str) -> Row:
 
 
 def last_change(row: Run | Wait | StartRequest | Breaker | Sweep) -> datetime | None:
-    """Return when a row was last changed, as far as it tells; None for rows that are kept, as unfinished requests."""
+    """Return when a row was last changed, as far as it tells, or is needed last; None for rows that are kept."""
     if isinstance(row, Run):
         return max(filter(None, (row.created_at, row.hint_at, row.read_at)), default=None)
     if isinstance(row, Wait):
         return row.timeline[-1].at if row.timeline else row.registered_at
     if isinstance(row, StartRequest):
-        return row.received_at if row.due_at is None else None
+        if row.due_at is not None:
+            return None
+        # Until then its run may go on, and the task's next try has to find it.
+        return max(row.received_at, row.wait.deadline) if row.wait is not None else row.received_at
     return None
 
 

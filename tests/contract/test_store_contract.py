@@ -677,6 +677,18 @@ def test_an_unfinished_request_is_kept(store: Store) -> None:
     assert None is store.request("try-1")
 
 
+def test_an_answered_request_is_kept_as_long_as_its_task_may_wait(store: Store) -> None:
+    """S38: a retention shorter than a run takes no record away that the task's next try has to find."""
+    deadline = START + 60 * MINUTE
+    waited = put_try(store, 1, answer="{}", wait=a_request(deadline=deadline))
+    while store.purge(deadline):
+        pass
+    assert waited == store.request("try-1")
+    while store.purge(deadline + SECOND):
+        pass
+    assert None is store.request("try-1")
+
+
 # --- events -----------------------------------------------------------------------------------------------------------
 
 
