@@ -119,7 +119,7 @@ def cancel_run(app: App, request: Request) -> Response:
     key = RunKey(asked.factory or _only_factory(app, run_id), run_id)
     waits = app.run(service.waiting_for(key))
     _caller(app, request).check_run(key.factory, [wait.task.target for wait in waits if not wait.state.is_final])
-    if asked.token is not None and any(wait.state is WaitState.OPEN and wait.token != asked.token for wait in waits):
+    if asked.token is not None and decide.is_waited_for_besides(asked.token, waits):
         run, _ = app.store.run(key)
         shown = views.run_document(run, app.rules) if run is not None else None
         return Response(202, _dump({"run": shown, "cancel": "waited-for"}))

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from bridge.decide.abandoning import (
     after_cancel,
+    is_waited_for_besides,
     keeps_running,
     let_run,
     nominated,
@@ -47,6 +48,7 @@ from bridge.decide.continuing import (
     has_changed,
     is_overtaken,
     may_be_overtaken,
+    not_recovered,
     unsettled,
 )
 from bridge.decide.delivery import (
@@ -203,6 +205,7 @@ __all__ = [
     "is_sweep_due",
     "is_to_be_finished",
     "is_unrecoverable",
+    "is_waited_for_besides",
     "judge_event",
     "keeps_running",
     "key_parameter",
@@ -217,6 +220,7 @@ __all__ = [
     "news",
     "no_wait",
     "nominated",
+    "not_recovered",
     "not_to_be_found",
     "not_to_be_waited_for",
     "on_cancel",

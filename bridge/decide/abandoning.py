@@ -104,6 +104,14 @@ def keeps_running(wait: Wait, run: Run | None, waits: Collection[Wait], rules: R
     return None
 
 
+def is_waited_for_besides(token: str, waits: Collection[Wait]) -> bool:
+    """Whether somebody else waits for the run of the task that has this token; one without a wait is nobody's try."""
+    own = next((wait for wait in waits if wait.token == token), None)
+    if own is None:
+        return any(wait.state is WaitState.OPEN for wait in waits)
+    return any(_waits_as_well(other, own) for other in waits)
+
+
 def _waits_as_well(other: Wait, wait: Wait) -> bool:
     """Whether somebody else waits: not an earlier try of the same task, which is over if this one is.
 

@@ -107,6 +107,11 @@ def _recover(earlier: StartRequest, run: Run) -> Plan:
     return Plan(recover=failed, why=f"The previous try's run {failed} failed: it is run again from there.")
 
 
+def not_recovered(run_id: str, reason: str) -> str:
+    """Say why the earlier run is left, and all of it runs anew, although it failed and was to be run again."""
+    return f"The previous try's run {run_id} failed, and cannot be run again from there: {reason}"
+
+
 def attached(reserve: StartRequest, earlier: StartRequest, plan: Plan) -> StartRequest:
     """Return the record of a request that goes on with the earlier run; nothing is started for it."""
     return replace(

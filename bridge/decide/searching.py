@@ -16,7 +16,7 @@ from bridge import policy
 from bridge.decide.breakers import ABOUT_ONE_THING
 from bridge.model import JsonObject, RunReading, StartedHow, StartRequest, StartState
 from bridge.policy import Rules
-from bridge.ports import Refusal, RefusalKind
+from bridge.ports import PipelineDeclaration, Refusal, RefusalKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +71,12 @@ def alike(
     parameters: JsonObject,
     found: Mapping[str, RunReading],
     ahead: timedelta,
-    defaults: JsonObject,
+    pipeline: PipelineDeclaration | None,
 ) -> tuple[str, ...]:
     """Return the runs that may be the one that was started, the earliest first. ADF's clock is `ahead` of ours.
 
-    `defaults` are the pipeline's values of the parameters that it was not given.
+    What the `pipeline` declares, if that is known: the values of the parameters that it was not given, and which of
+    those that it was given ADF has dropped.
     """
     if record.correlation is not None:
         # Who runs a run again has its key copied. The first one of its group is ours, even if it is listed later.
@@ -93,7 +94,7 @@ def alike(
         if one.by_hand
         and first <= _start(one, record) <= last
         and _in_group(record, run_id, one)
-        and (record.recovers is not None or _asked_for(parameters, defaults, one))
+        and (record.recovers is not None or _asked_for(parameters, pipeline, one))
     )
 
 
@@ -112,16 +113,20 @@ def _value(run: RunReading, name: str) -> str | None:
     return next((value for key, value in run.parameters.items() if key.lower() == name.lower()), None)
 
 
-def _asked_for(parameters: JsonObject, defaults: JsonObject, run: RunReading) -> bool:
+def _asked_for(parameters: JsonObject, pipeline: PipelineDeclaration | None, run: RunReading) -> bool:
     """Whether a run has these parameters and no others, and no request's key; what was not given has its default.
 
     A run that runs an earlier one again has that one's, and its key.
     """
     if _value(run, policy.CORRELATION):
         return False
-    expected = {name.lower(): value for given in (defaults, parameters) for name, value in given.items()}
     shown = {name.lower(): value for name, value in run.parameters.items()}
-    return all(name in shown for name in map(str.lower, parameters)) and all(
+    expected = {name.lower(): value for name, value in parameters.items()}
+    passed_on = set(expected)
+    if pipeline is not None:
+        passed_on &= {name.lower() for name in pipeline.parameters}
+        expected = {**{name.lower(): value for name, value in pipeline.defaults.items()}, **expected}
+    return passed_on <= shown.keys() and all(
         name in expected and _same(expected[name], value) for name, value in shown.items()
     )
 

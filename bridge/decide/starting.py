@@ -11,7 +11,6 @@ from bridge.errors import (
     FieldError,
     IdempotencyMismatch,
     InvalidFields,
-    NotFound,
     PipelineNotFound,
     RequestInFlight,
     UnknownOutcome,
@@ -110,10 +109,14 @@ def undeclared(request: TriggerRequest, pipeline: PipelineDeclaration) -> list[s
 def key_parameter(request: TriggerRequest, pipeline: PipelineDeclaration, rules: Rules) -> str | None:
     """Return the parameter by which a run of a pipeline can be told from all others, if the pipeline declares one.
 
-    One that the caller uses for something else is left to the caller.
+    One that the caller uses for something else is left to the caller, but for a wrapper's, which is for nothing else.
     """
     name = policy.CORRELATION if policy.is_wrapper(pipeline.name) else rules.correlation
-    if any(given.lower() == name.lower() for given in request.parameters):
+    given = next((given for given in request.parameters if given.lower() == name.lower()), None)
+    if given is not None and pipeline.is_wrapper:
+        msg = f"is the bridge's own in the wrapper {pipeline.name!r}: it carries the request's key"
+        raise InvalidFields([FieldError(f"parameters.{given}", msg)])
+    if given is not None:
         return None
     return next((declared for declared in pipeline.parameters if declared.lower() == name.lower()), None)
 
@@ -131,11 +134,10 @@ def as_started(request: TriggerRequest, record: StartRequest) -> tuple[str, Json
     return pipeline, {**request.parameters, record.correlation: request.idempotency_key}
 
 
-def to_recover(reserve: StartRequest, request: TriggerRequest, run_id: str, reading: RunReading) -> StartRequest:
-    """Return a record whose createRun runs an earlier run again. Raises NotFound when that is another pipeline's."""
+def to_recover(reserve: StartRequest, request: TriggerRequest, run_id: str, reading: RunReading) -> StartRequest | str:
+    """Return a record whose createRun runs an earlier run again, or why none does."""
     if (reading.pipeline or "").lower() != request.pipeline.lower():
-        msg = f"Run {run_id} is one of {reading.pipeline!r}, not of {request.pipeline!r}. Nothing was started."
-        raise NotFound(msg)
+        return f"Run {run_id} is one of {reading.pipeline!r}, not of {request.pipeline!r}."
     asked = request.recover_from
     return replace(
         reserve,

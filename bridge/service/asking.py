@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from bridge import decide
+from bridge import decide, policy
 from bridge.commands import FindRun, Now, Point, ReadFailedActivity, ReadRun, UseCase, do
+from bridge.errors import AdfThrottled, AdfUnavailable
 from bridge.model import FactoryId, FailedActivity, Match, Run, RunKey, RunReading, RunStatus
-from bridge.ports import FoundRun, Refusal, RunsPage
+from bridge.ports import FoundRun, Refusal, RefusalKind, RunsPage
 from bridge.service.breakers import enter, factory_breaker, leave
 
 
@@ -79,3 +80,10 @@ def explain_failure(key: RunKey, reading: RunReading, asked: Asked) -> UseCase[R
     if key not in asked.causes:
         asked.causes[key] = yield from do(ReadFailedActivity(key, reading, point=Point.FAILURE_READ))
     return replace(reading, failed_activity=asked.causes[key])
+
+
+def unanswered(refusal: Refusal, detail: str) -> AdfThrottled | AdfUnavailable:
+    """Return the error for a caller whose question ADF cannot be asked now; one that it throttles may wait for long."""
+    error = AdfThrottled if refusal.kind is RefusalKind.THROTTLED else AdfUnavailable
+    again = max(refusal.retry_after or policy.SEARCH_AGAIN, policy.SEARCH_AGAIN)
+    return error(f"{detail} {refusal.detail}", retry_after=again)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from bridge import decide, policy
 from bridge.commands import DropRequest, FindChild, ListRequests, Now, Point, Put, ReadTask, SaveRequest, UseCase, do
-from bridge.errors import AdfRefused, AdfUnavailable, AirflowUnavailable, NotFound, Problem, RequestInFlight, TryOver
+from bridge.errors import AdfRefused, AirflowUnavailable, Problem, RequestInFlight, TryOver
 from bridge.model import (
     Mode,
     RecoveryMode,
@@ -22,7 +22,7 @@ from bridge.model import (
 )
 from bridge.policy import Rules
 from bridge.ports import Refusal, RefusalKind
-from bridge.service.asking import Asked, ask
+from bridge.service.asking import Asked, ask, unanswered
 from bridge.service.breakers import enter, leave, target_breaker
 from bridge.service.checking import check_run
 from bridge.service.searching import settle_start
@@ -57,13 +57,15 @@ def go_on(request: TriggerRequest, reserve: StartRequest, rules: Rules) -> UseCa
         raise (yield from _being_found_out(earlier))
     checked = yield from check_run(earlier.key, rules)
     if checked.refusal is not None and checked.refusal.kind is not RefusalKind.NOT_FOUND:
-        raise unreadable(checked.refusal)
+        raise _unreadable(checked.refusal)
     plan = decide.go_on(request.previous, earlier, checked.run if checked.refusal is None else None)
     if plan.attach is not None and checked.run is not None:
         yield from _claim(earlier, checked.run)
         return Planned(decide.attached(reserve, earlier, plan), earlier)
     if plan.recover is not None:
         recovering = yield from to_recover(request, reserve, plan.recover)
+        if isinstance(recovering, str):
+            return Planned(replace(reserve, why=decide.not_recovered(plan.recover, recovering)), earlier)
         # From the failed activity on, whatever the first try was asked to run again.
         again = replace(recovering, recovery_mode=RecoveryMode.FROM_FAILURE, recovery_activity=None, why=plan.why)
         return Planned(again, earlier)
@@ -132,35 +134,40 @@ def _being_found_out(earlier: StartRequest) -> UseCase[RequestInFlight]:
     return RequestInFlight(msg, retry_after=again.retry_after)
 
 
-def to_recover(request: TriggerRequest, reserve: StartRequest, run_id: str) -> UseCase[StartRequest]:
-    """Return the record of a request that runs a run again. Of a wrapper's run it is the one that this has started."""
+def to_recover(request: TriggerRequest, reserve: StartRequest, run_id: str) -> UseCase[StartRequest | str]:
+    """Return the record of a request that runs a run again, or why that run cannot be.
+
+    Of a wrapper's run it is the one that this has started.
+    """
     key = RunKey(request.factory, run_id)
     reading = yield from _read(key)
+    if isinstance(reading, str):
+        return reading
     if policy.is_wrapper(reading.pipeline) and reading.pipeline != request.pipeline:
         child = yield from do(FindChild(key, reading, point=Point.CHILD_FOUND))
         if isinstance(child, Refusal):
-            raise unreadable(child)
+            raise _unreadable(child)
         if child is None:
-            msg = f"Run {run_id} never got as far as starting {request.pipeline!r}. Nothing was started."
-            raise NotFound(msg)
+            return f"Run {run_id} never got as far as starting {request.pipeline!r}."
         run_id = child
         reading = yield from _read(RunKey(request.factory, child))
+        if isinstance(reading, str):
+            return reading
     return decide.to_recover(reserve, request, run_id, reading)
 
 
-def _read(key: RunKey) -> UseCase[RunReading]:
+def _read(key: RunKey) -> UseCase[RunReading | str]:
     reading = yield from ask(key, Asked())
     if not isinstance(reading, Refusal):
         return reading
     if reading.kind is RefusalKind.NOT_FOUND:
-        msg = f"ADF does not know run {key.run_id} in this factory. Nothing was started."
-        raise NotFound(msg)
-    raise unreadable(reading)
+        return f"ADF does not know run {key.run_id} in this factory."
+    raise _unreadable(reading)
 
 
-def unreadable(refusal: Refusal) -> AdfUnavailable | AdfRefused:
+def _unreadable(refusal: Refusal) -> Problem:
     """Return the error for an earlier run that ADF could not be asked about."""
-    detail = f"The earlier run could not be read, and nothing was started. {refusal.detail}"
+    detail = "The earlier run could not be read, and nothing was started."
     if refusal.kind in (RefusalKind.INVALID, RefusalKind.CONFLICT):
-        return AdfRefused(detail)
-    return AdfUnavailable(detail, retry_after=refusal.retry_after or policy.SEARCH_AGAIN)
+        return AdfRefused(f"{detail} {refusal.detail}")
+    return unanswered(refusal, detail)

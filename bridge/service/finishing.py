@@ -7,7 +7,7 @@ from typing import Final
 
 from bridge import decide, policy
 from bridge.commands import FindWait, ListRequests, LoadRequest, Now, Point, SaveRequest, UseCase, do
-from bridge.errors import AdfUnavailable, RequestInFlight, StoreConflict, WaitConflict
+from bridge.errors import AdfThrottled, AdfUnavailable, RequestInFlight, StoreConflict, WaitConflict
 from bridge.model import StartRequest, StartState
 from bridge.policy import Rules
 from bridge.service.answering import answer
@@ -42,7 +42,7 @@ def finish(idempotency_key: str, rules: Rules) -> UseCase[Finished | None]:
         return None
     try:
         return (yield from _go_on(record, rules))
-    except (AdfUnavailable, RequestInFlight):
+    except (AdfThrottled, AdfUnavailable, RequestInFlight):
         return (yield from _put_off(idempotency_key))
     except StoreConflict:
         return None

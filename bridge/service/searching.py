@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from bridge import decide, policy
 from bridge.commands import FindPipeline, LoadRequest, LoadRun, Now, Point, Put, SaveRequest, SearchRuns, UseCase, do
-from bridge.errors import AdfUnavailable, StoreConflict
+from bridge.errors import StoreConflict
 from bridge.model import JsonObject, Run, RunKey, RunReading, StartRequest
 from bridge.policy import Rules
 from bridge.ports import PipelineDeclaration, Refusal, RefusalKind, RunsPage
+from bridge.service.asking import unanswered
 from bridge.service.breakers import enter, factory_breaker, leave
 
 
@@ -21,9 +21,9 @@ def settle_start(
 ) -> UseCase[StartRequest]:
     """Look once for the run of a request that is not settled, and return its record as it then stands.
 
-    Somebody else may settle it meanwhile. When ADF cannot be asked the record stays as it is, and AdfUnavailable is
-    raised; when ADF refuses to say, and does so until the search is over, it is not known what became of the request.
-    Who is `patient` gives nothing up for a permission that is missing.
+    Somebody else may settle it meanwhile. When ADF cannot be asked the record stays as it is, and AdfUnavailable or
+    AdfThrottled is raised; when ADF refuses to say, and does so until the search is over, it is not known what became
+    of the request. Who is `patient` gives nothing up for a permission that is missing.
     """
     now = yield from do(Now())
     sought = decide.to_search(record, now)
@@ -35,12 +35,11 @@ def settle_start(
     if isinstance(listed, Refusal):
         given_up = decide.on_refused_search(sought, listed, (yield from do(Now())), patient=patient)
         if given_up is None:
-            msg = f"Whether the run was started could not be found out yet. {listed.detail}"
-            raise AdfUnavailable(msg, retry_after=max(listed.retry_after or policy.SEARCH_AGAIN, policy.SEARCH_AGAIN))
+            raise unanswered(listed, "Whether the run was started could not be found out yet.")
         return (yield from do(SaveRequest(given_up, point=Point.START_RECORDED))) if given_up is not sought else sought
     readings, ahead = listed
-    defaults = {} if sought.correlation is not None else (yield from _defaults(sought))
-    found = decide.alike(sought, parameters, readings, ahead, defaults)
+    pipeline = None if sought.correlation is not None else (yield from _declaration(sought))
+    found = decide.alike(sought, parameters, readings, ahead, pipeline)
     unclaimed = found if sought.correlation is not None else (yield from _unclaimed(found, sought))
     starts = {run_id: _by_our_clock(readings[run_id], ahead) for run_id in unclaimed}
     after = decide.on_search(sought, unclaimed, starts, (yield from do(Now())), rules)
@@ -51,11 +50,11 @@ def settle_start(
     return (yield from do(SaveRequest(after.record, point=Point.START_RECORDED)))
 
 
-def _defaults(record: StartRequest) -> UseCase[Mapping[str, Any]]:
-    """Return what the pipeline's parameters are where they were not given; nothing, if ADF does not show it."""
+def _declaration(record: StartRequest) -> UseCase[PipelineDeclaration | None]:
+    """Return which parameters the pipeline declares, if ADF shows it."""
     name = record.started_pipeline or record.pipeline
     pipeline = yield from do(FindPipeline(record.factory, name, point=Point.PIPELINE_FOUND))
-    return pipeline.defaults if isinstance(pipeline, PipelineDeclaration) else {}
+    return pipeline if isinstance(pipeline, PipelineDeclaration) else None
 
 
 def _by_our_clock(reading: RunReading, ahead: timedelta) -> datetime | None:
@@ -85,7 +84,7 @@ def _list(record: StartRequest) -> UseCase[tuple[Mapping[str, RunReading], timed
             ahead = page.told_at - now
         readings.update(page.readings)
         continuation = page.continuation
-        is_found = record.correlation is not None and bool(decide.alike(record, {}, readings, ahead, {}))
+        is_found = record.correlation is not None and bool(decide.alike(record, {}, readings, ahead, None))
         if continuation is None or is_found:
             return readings, ahead
     return Refusal(RefusalKind.INVALID, f"{pipeline!r} has had too many runs since then to look through")

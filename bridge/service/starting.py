@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import NoReturn
 
 from bridge import decide, masking, policy
 from bridge.commands import (
@@ -22,9 +23,11 @@ from bridge.errors import (
     AdfRefused,
     AdfThrottled,
     AdfUnavailable,
+    NotFound,
     PipelineNotFound,
     Problem,
     StoreConflict,
+    TryAgain,
 )
 from bridge.model import (
     StartedHow,
@@ -37,6 +40,7 @@ from bridge.model import (
 from bridge.policy import Rules
 from bridge.ports import PipelineDeclaration, Refusal, RefusalKind, Started
 from bridge.service.answering import StartAnswer, answer
+from bridge.service.asking import unanswered
 from bridge.service.contention import DECISION_TRIES, contended
 from bridge.service.continuing import check_other_tries, go_on, to_recover
 from bridge.service.searching import settle_start
@@ -82,7 +86,11 @@ def _start(request: TriggerRequest, reserve: StartRequest, rules: Rules) -> UseC
         attached = yield from do(SaveRequest(planned, point=Point.KEY_RESERVED))
         return (yield from answer(request.wait, attached, rules))
     if request.recover_from is not None and planned.recovers is None:
-        planned = yield from to_recover(request, planned, request.recover_from.run_id)
+        recovering = yield from to_recover(request, planned, request.recover_from.run_id)
+        if isinstance(recovering, str):
+            msg = f"{recovering} Nothing was started."
+            raise NotFound(msg)
+        planned = recovering
     if planned.recovers is None:
         planned = yield from _with_pipeline(request, planned, rules)
     # What came before may have taken long: the lease is createRun's own.
@@ -127,7 +135,8 @@ def _find(request: TriggerRequest, name: str, *, fresh: bool = False) -> UseCase
 
 def _unreadable(refusal: Refusal) -> Problem:
     """Return the error for a factory that does not show its pipelines."""
-    detail = f"Nothing was started: whether the pipeline has a wrapper could not be read. {refusal.detail}"
+    told = "Nothing was started: whether the pipeline has a wrapper could not be read."
+    detail = f"{told} {refusal.detail}"
     match refusal.kind:
         case RefusalKind.FORBIDDEN:
             return AdfRefused(
@@ -138,11 +147,15 @@ def _unreadable(refusal: Refusal) -> Problem:
         case RefusalKind.INVALID | RefusalKind.CONFLICT | RefusalKind.NOT_FOUND:
             return AdfRefused(detail)
         case _:
-            return AdfUnavailable(detail, retry_after=refusal.retry_after or timedelta(seconds=30))
+            return unanswered(refusal, told)
 
 
 def _create_run(request: TriggerRequest, reserved: StartRequest, rules: Rules) -> UseCase[StartRequest]:
     """Send createRun, exactly once for this record, and write down what came of it."""
+    if (yield from do(Now())) >= reserved.lease_until:
+        # Whoever asks from now on takes it that createRun was sent, and looks for its run.
+        msg = "The bridge came to a halt before it could ask ADF. Nothing was started: send the request again."
+        yield from _take_back(reserved, TryAgain(msg, retry_after=policy.SEARCH_AGAIN))
     pipeline, parameters = decide.as_started(request, reserved)
     reply = yield from do(CreateRun(request.factory, pipeline, parameters, reserved.recovery, point=Point.RUN_CREATED))
     if isinstance(reply, Started):
@@ -152,11 +165,21 @@ def _create_run(request: TriggerRequest, reserved: StartRequest, rules: Rules) -
         return (yield from settle_start(lost, request.parameters, rules))
     if request.recover_from is None and decide.is_unrecoverable(reserved, reply):
         anew = decide.instead_of_recovery(reserved, _masked(request, reply))
-        again = yield from _with_pipeline(request, anew, rules)
-        saved = yield from do(SaveRequest(again, point=Point.START_RECORDED))
+        try:
+            again = yield from _with_pipeline(request, anew, rules)
+        except Problem as problem:
+            # A record that stays would be one whose run is looked for.
+            return (yield from _take_back(reserved, problem))
+        leased = decide.leased(again, (yield from do(Now())))
+        saved = yield from do(SaveRequest(leased, point=Point.START_RECORDED))
         return (yield from _create_run(request, saved, rules))
+    return (yield from _take_back(reserved, _start_refused(request, reply)))
+
+
+def _take_back(reserved: StartRequest, problem: Problem) -> UseCase[NoReturn]:
+    """Refuse a request for which nothing was started for certain; its key may be used again."""
     yield from do(DropRequest(reserved, point=Point.START_REFUSED))
-    raise _start_refused(request, reply)
+    raise problem
 
 
 def _record_start(reserved: StartRequest, run_id: str) -> UseCase[StartRequest]:

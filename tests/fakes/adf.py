@@ -15,6 +15,7 @@ from bridge.ports import Accepted, FoundRun, NotRunning, PipelineDeclaration, Re
 from tests.fakes.clock import VirtualClock
 
 _GOING_ON: Final = (RunStatus.QUEUED, RunStatus.IN_PROGRESS, RunStatus.CANCELING)
+PARAMETERS: Final = frozenset({"day"})  # what a pipeline takes of which nothing else is said
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class FakeAdf:
     reads: Counter[RunKey] = field(default_factory=Counter)
     activity_reads: Counter[RunKey] = field(default_factory=Counter)
     create_script: deque[Refusal | Lost] = field(default_factory=deque)
-    read_script: deque[Refusal] = field(default_factory=deque)
+    read_script: deque[RunReading | Refusal] = field(default_factory=deque)
     cancels: list[tuple[RunKey, bool]] = field(default_factory=list)
     cancel_script: deque[Refusal | Lost] = field(default_factory=deque)
     wrappers: dict[str, PipelineDeclaration] = field(default_factory=dict)
@@ -242,7 +243,7 @@ class FakeAdf:
             return self.down
         if policy.is_wrapper(name):
             return self.wrappers.get(policy.unwrapped(name) or "")
-        return None if name in self.missing else self.pipelines.get(name, PipelineDeclaration(name, frozenset()))
+        return None if name in self.missing else self.pipelines.get(name, PipelineDeclaration(name, PARAMETERS))
 
     def child(self, key: RunKey, run: RunReading) -> str | Refusal | None:
         """Tell which run a wrapper's run has started."""

@@ -88,6 +88,8 @@ def _same_anyway(request: TriggerRequest, earlier: StartRequest) -> None:
 def _recover_as_it_is(request: TriggerRequest, reserve: StartRequest, run_id: str) -> Any:
     """Run the run again that was started, be it a wrapper's."""
     reading = yield from continuing._read(RunKey(request.factory, run_id))
+    if isinstance(reading, str):
+        return reading
     return replace(
         reserve,
         started_pipeline=reading.pipeline,

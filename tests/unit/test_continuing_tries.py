@@ -1,14 +1,17 @@
 """A try goes on from the one before: with its run, from where that failed, or with a run of its own, and says why."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from bridge.errors import AdfUnavailable, NotFound, RequestInFlight
+from bridge import http_api
+from bridge.errors import AdfThrottled, AdfUnavailable, NotFound, Problem, RequestInFlight
 from bridge.model import (
     Continuation,
+    Mode,
     NewTry,
     OnAbandon,
     PreviousTry,
@@ -21,7 +24,7 @@ from bridge.model import (
 )
 from bridge.ports import Refusal, RefusalKind
 from tests.fakes.adf import Lost
-from tests.fakes.bench import Bench
+from tests.fakes.bench import EDGE, Bench
 from tests.fakes.samples import FACTORY, KEY, MINUTE, OTHER_FACTORY, SECOND, TASK, a_request, a_task
 
 NO_ANSWER = Refusal(RefusalKind.UNAVAILABLE, "ADF answered 504")
@@ -168,6 +171,45 @@ def test_adf_will_not_recover(bench: Bench, kind: RefusalKind) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "error"), [(RefusalKind.THROTTLED, AdfThrottled), (RefusalKind.UNREACHABLE, AdfUnavailable)]
+)
+def test_adf_will_not_recover_and_is_busy(bench: Bench, kind: RefusalKind, error: type[Problem]) -> None:
+    """S12: a run that ADF refuses to run again, and whose pipeline it does not show now, is run anew a little later."""
+    bench.adf.end(FIRST, RunStatus.FAILED)
+    too_old = Refusal(RefusalKind.INVALID, "ADF answered 400: too old")
+    bench.adf.create_script.extend([too_old, too_old])
+    bench.adf.pipeline_script.append(Refusal(kind, "ADF answered 429"))
+    with pytest.raises(error):
+        retry(bench, PreviousTry.RECOVER)
+    bench.clock.advance(10 * MINUTE)
+    answer = retry(bench, PreviousTry.RECOVER)
+    assert ("started", 2, True) == (answer["start"]["how"], len(bench.adf.runs), "too old" in answer["start"]["why"])
+
+
+def test_recovering_a_wrapper_that_is_named_itself() -> None:
+    """A wrapper that is started as a pipeline of its own is run anew, not again: what failed is another pipeline's."""
+    bench = Bench()
+    bench.adf.wrap("copy_orders", "day")
+    bench.adf.declare("copy_orders__notified", "day", "bridge_key")
+    bench.airflow.run(TASK)
+    bench.start(pipeline="copy_orders__notified")
+    bench.adf.begin_child(KEY, FIRST)
+    for key in (KEY, FIRST):
+        bench.adf.end(key, RunStatus.FAILED)
+    bench.pass_time(5 * MINUTE)
+    answer = retry(bench, PreviousTry.RECOVER, pipeline="copy_orders__notified")
+    assert (("started", "run-2"), True) == (came_to(answer), "is one of 'copy_orders'" in answer["start"]["why"])
+
+
+def test_recovering_what_adf_has_just_forgotten(bench: Bench) -> None:
+    """A failed run that ADF does not know any more when it is to be run again is run anew, and the task is told why."""
+    bench.adf.end(FIRST, RunStatus.FAILED)
+    bench.adf.read_script.extend([bench.adf.runs[FIRST], Refusal(RefusalKind.NOT_FOUND, "ADF answered 404")])
+    answer = retry(bench, PreviousTry.RECOVER)
+    assert (("started", "run-2"), True) == (came_to(answer), "does not know run run-1" in answer["start"]["why"])
+
+
+@pytest.mark.parametrize(
     ("changes", "why"),
     [
         ({"parameters": {"day": "2026-03-02"}}, "other parameters"),
@@ -253,6 +295,14 @@ def test_adf_cannot_be_asked(bench: Bench) -> None:
     assert (("reattached", "run-1"), 1) == (came_to(retry(bench)), len(bench.adf.creates))
 
 
+def test_adf_is_too_busy_to_be_asked(bench: Bench) -> None:
+    """S12: who asks while ADF throttles is told so, and how long to stay away, as where it throttles the start."""
+    bench.adf.read_script.append(Refusal(RefusalKind.THROTTLED, "ADF answered 429", MINUTE))
+    with pytest.raises(AdfThrottled, match="nothing was started") as raised:
+        retry(bench)
+    assert (MINUTE, 1) == (raised.value.retry_after, len(bench.adf.creates))
+
+
 def test_a_run_that_an_event_speaks_falsely_of(bench: Bench) -> None:
     """S35: a forged event that names a child which ADF does not know does not make the run itself unknown."""
     run, waits = bench.store.run(FIRST)
@@ -266,6 +316,30 @@ def test_a_run_that_adf_forgot(bench: Bench) -> None:
     del bench.adf.runs[FIRST]
     answer = retry(bench)
     assert (("started", "run-2"), True) == (came_to(answer), "not known" in answer["start"]["why"])
+
+
+@pytest.mark.parametrize("mode", [Mode.RESUME, Mode.QUEUE])
+def test_a_next_try_that_gives_up(mode: Mode) -> None:
+    """S30: a task that gives up has its run cancelled, though the wait of the try before is open still."""
+    settings: dict[str, Any] = EDGE
+    bench = Bench(**settings)
+    target = "edge" if mode is Mode.QUEUE else "prod"
+    first, second = (replace(task, target=target) for task in (TASK, RETRY))
+    bench.airflow.run(first)
+    bench.start(first, wait=a_request(first, mode=mode))
+    bench.pass_time(20 * MINUTE)
+    taken = retry(bench, task=second, wait=a_request(second, mode=mode))
+    waits = bench.wait(first).state, bench.wait(second).state
+    response = bench.call(http_api.cancel_run, path={"run_id": "run-1"}, body={"token": second.token})
+    assert (("reattached", "run-1"), (WaitState.OPEN, WaitState.OPEN)) == (came_to(taken), waits)
+    assert ("accepted", [(FIRST, True)]) == (json.loads(response.body)["cancel"], bench.adf.cancels)
+
+
+def test_a_try_that_gives_up_late(bench: Bench) -> None:
+    """S30: the run that the next try waits for by now is not cancelled for a try that gives up too late."""
+    retry(bench)
+    response = bench.call(http_api.cancel_run, path={"run_id": "run-1"}, body={"token": TASK.token})
+    assert ("waited-for", []) == (json.loads(response.body)["cancel"], bench.adf.cancels)
 
 
 # --- explicit recoveries ---

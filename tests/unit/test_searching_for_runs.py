@@ -235,6 +235,16 @@ def test_the_only_run_that_looks_so(bench: Bench) -> None:
     assert MINUTE <= bench.clock.now() - START <= 2 * MINUTE
 
 
+def test_a_parameter_that_adf_drops(bench: Bench) -> None:
+    """S19: ADF shows no parameter that the pipeline does not declare; a run without it is found all the same."""
+    given = {"day": "2026-03-01", "surplus": 1}
+    bench.adf.create_script.append(NO_ANSWER)
+    bench.adf.begin(FIRST, parameters={"day": "2026-03-01"})
+    while is_sought(bench, parameters=given):
+        bench.clock.advance(MINUTE)
+    assert "run-1" == bench.start(parameters=given)["run"]["run_id"]
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -15,6 +15,7 @@ from bridge.errors import (
     Problem,
     RequestInFlight,
     StoreUnavailable,
+    TryAgain,
     UnknownOutcome,
     WaitConflict,
 )
@@ -24,6 +25,7 @@ from tests.fakes.adf import Create, Lost
 from tests.fakes.bench import Bench, Crash
 from tests.fakes.clock import START
 from tests.fakes.samples import DEADLINE, FACTORY, MINUTE, SECOND, TASK, a_request, a_trigger
+from tests.fakes.stepping import Stepping
 
 UNAVAILABLE = Refusal(RefusalKind.UNAVAILABLE, "ADF answered 503")
 FIRST = RunKey(FACTORY, "run-1")
@@ -124,12 +126,36 @@ def test_a_refusal_starts_nothing(
     assert ("run-2", 2) == (bench.start()["run"]["run_id"], len(bench.adf.creates))
 
 
+@pytest.mark.parametrize("looked_for", [False, True])
+def test_a_process_that_comes_to_a_halt(bench: Bench, *, looked_for: bool) -> None:
+    """S21: a process that was halted until its run may be looked for asks ADF for none any more, and says so."""
+    halted = Stepping(bench, service.start_run(a_trigger(), bench.app.rules))
+    while bench.store.inner.request(TASK.token) is None:
+        halted.go_on(1)
+    bench.clock.advance(10 * MINUTE)
+    if looked_for:
+        with pytest.raises(RequestInFlight):
+            bench.start()
+    halted.go_on()
+    assert (TryAgain, []) == (type(halted.problem), bench.adf.creates)
+    if not looked_for:
+        assert ("started", 1) == (bench.start()["start"]["how"], len(bench.adf.creates))
+
+
 def test_adf_says_when_to_come_back(bench: Bench) -> None:
     """S12: what ADF asks for in Retry-After is passed on to the caller."""
     bench.adf.create_script.append(Refusal(RefusalKind.THROTTLED, "ADF answered 429", 90 * SECOND))
     with pytest.raises(AdfThrottled) as caught:
         bench.start()
     assert 90 * SECOND == caught.value.retry_after
+
+
+def test_adf_does_not_show_the_pipeline_so_soon(bench: Bench) -> None:
+    """S12: so is what it asks for where it is asked about the pipeline, before anything is started."""
+    bench.adf.pipeline_script.append(Refusal(RefusalKind.THROTTLED, "ADF answered 429", 90 * SECOND))
+    with pytest.raises(AdfThrottled, match="Nothing was started") as caught:
+        bench.start()
+    assert (90 * SECOND, []) == (caught.value.retry_after, bench.adf.creates)
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,17 @@ def test_a_wrapper_that_is_out_of_date() -> None:
     assert [] == bench.adf.creates
 
 
+@pytest.mark.parametrize(("pipeline", "name"), [("copy_orders", "bridge_key"), ("copy_orders__notified", "Bridge_Key")])
+def test_a_callers_own_key(pipeline: str, name: str) -> None:
+    """The parameter in which a wrapper carries the request's key is not the caller's to give."""
+    bench = Bench()
+    bench.adf.wrap("copy_orders", "day")
+    bench.adf.pipelines["copy_orders__notified"] = bench.adf.wrappers["copy_orders"]
+    with pytest.raises(InvalidFields) as refused:
+        bench.start(pipeline=pipeline, parameters={"day": "2026-03-01", name: "mine"})
+    assert ([f"parameters.{name}"], []) == ([error.field for error in refused.value.errors], bench.adf.creates)
+
+
 def test_wrappers_that_cannot_be_read() -> None:
     """Where ADF does not tell whether there is a wrapper, nothing is started, and the answer says so."""
     bench = Bench()
