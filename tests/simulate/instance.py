@@ -80,8 +80,8 @@ LIKELIER: Final[Mapping[str, float]] = {
     Point.CANCEL_NOTED: 24,
     Point.RUN_CANCELLED: 28,
     Point.CANCEL_SETTLED: 24,
-    index.PURGED_HINTS: 18,
-    index.PURGED_ROWS: 14,
+    index.PURGED_HINTS: 4,
+    index.PURGED_ROWS: 5,
     index.HINT_REMOVED: 0.4,
     index.HINT_WRITTEN: 0.4,
     index.ROWS_WRITTEN: 0.4,
@@ -243,7 +243,9 @@ class Instance:
     def dies_at(self, point: str) -> bool:
         """Whether the process dies at a point."""
         where = "crash inside the store" if point in index.POINTS else "crash after an effect"
-        if not self._timeline.hits(where, self._in.crashes * LIKELIER.get(point, 1)):
+        # What is old enough to be removed is so late: hardly any of it is before the quiet.
+        later = point in {index.PURGED_HINTS, index.PURGED_ROWS}
+        if not self._timeline.hits(where, self._in.crashes * LIKELIER.get(point, 1), later=later):
             return False
         self._timeline.points[str(point)] += 1
         return True

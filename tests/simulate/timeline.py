@@ -84,9 +84,9 @@ class Timeline:
             finally:
                 self._depth -= 1
 
-    def hits(self, fault: str, probability: float) -> bool:
-        """Whether a fault happens here; it is counted. None does once the quiet has begun."""
-        if not self.chaos or self.random.random() >= probability:
+    def hits(self, fault: str, probability: float, *, later: bool = False) -> bool:
+        """Whether a fault happens here; it is counted. None does once the quiet has begun, but for one of `later`."""
+        if not (self.chaos or later) or self.random.random() >= probability:
             return False
         self.faults[fault] += 1
         return True
