@@ -14,9 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
@@ -36,8 +37,6 @@ from bridge.model import (
     match_prefix,
 )
 from bridge.ports import Due, OpenWait, WaitFilter
-
-Dated = TypeVar("Dated", Run, Wait, StartRequest)
 
 _BUSY_SECONDS: Final = 5.0
 _BUSY_PAUSE_SECONDS: Final = 0.01
@@ -105,6 +104,41 @@ _UNFINISHED: Final = (
     "AND json_extract(row, '$.left') IS NULL "
     "AND json_extract(row, '$.state') != 'unknown' AND json_extract(row, '$.finish_at') IS NOT NULL "
     "AND rtrim(json_extract(row, '$.finish_at'), 'Z') <= ? ORDER BY rtrim(json_extract(row, '$.finish_at'), 'Z')"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Old:
+    """Rows of one kind that may be old: how they are found, and how one is removed unless it has changed since."""
+
+    kind: type[Any]
+    find: str
+    remove: str
+    name: Callable[..., str]
+
+
+_OLD: Final = (
+    _Old(
+        Wait,
+        # A wait cannot have changed before it was registered: the index on that time finds the candidates.
+        "SELECT row, version, token FROM waits WHERE registered_at < :before AND state NOT IN ('open', 'due')",
+        "DELETE FROM waits WHERE token = ? AND version = ?",
+        str,
+    ),
+    _Old(
+        Run,
+        "SELECT row, version, factory, run_id FROM runs WHERE NOT EXISTS "
+        "(SELECT 1 FROM waits WHERE waits.factory = runs.factory AND waits.run_id = runs.run_id)",
+        "DELETE FROM runs WHERE factory = ? AND run_id = ? AND version = ? AND NOT EXISTS "
+        "(SELECT 1 FROM waits WHERE waits.factory = runs.factory AND waits.run_id = runs.run_id)",
+        lambda *key: " ".join(key),
+    ),
+    _Old(
+        StartRequest,
+        "SELECT row, version, idempotency_key FROM requests",
+        "DELETE FROM requests WHERE idempotency_key = ? AND version = ?",
+        request_partition,
+    ),
 )
 
 
@@ -368,40 +402,26 @@ class SqliteStore:
         return 0
 
     def purge(self, before: datetime, *, limit: int = 1_000) -> int:
-        """Remove what is over and has not changed since."""
-        removed = self._purge_waits(before, limit) + self._purge_runs(before, limit)
+        """Remove what is over and has not changed since. It is looked for while others write, and removed as it was."""
+        removed = 0
+        for old in _OLD:  # waits first: a run goes when nobody waits for it
+            over = self._over(old, before, limit)
+            with self._transaction("IMMEDIATE") as db:
+                removed += sum(db.execute(old.remove, row).rowcount for row in over)
         with self._transaction("IMMEDIATE") as db:
-            rows = db.execute("SELECT idempotency_key, row FROM requests")
-            over = [(key,) for key, row in rows if self._is_over(row, StartRequest, request_partition(key), before)]
-            db.executemany("DELETE FROM requests WHERE idempotency_key = ?", over[:limit])
-            events = db.execute("DELETE FROM events WHERE received_at < ?", (before.timestamp(),)).rowcount
-        return removed + len(over[:limit]) + events
+            return removed + db.execute("DELETE FROM events WHERE received_at < ?", (before.timestamp(),)).rowcount
 
-    def _purge_waits(self, before: datetime, limit: int) -> int:
-        """A wait cannot have changed before it was registered: the index on that time finds the candidates."""
-        with self._transaction("IMMEDIATE") as db:
-            rows = db.execute(
-                "SELECT token, row FROM waits WHERE registered_at < ? AND state NOT IN ('open', 'due')",
-                (before.timestamp(),),
+    def _over(self, old: _Old, before: datetime, limit: int) -> list[tuple[str | int, ...]]:
+        """Return the keys and versions of what may be purged; what cannot be read is left to a newer release."""
+        with self._transaction("DEFERRED") as db:
+            rows = db.execute(old.find, {"before": before.timestamp()})
+            over = (
+                (*key, version)
+                for row, version, *key in rows
+                if (found := self._rows.read(row, old.kind, version="", name=old.name(*key))) is not None
+                and is_over(found, before)
             )
-            over = [(token,) for token, row in rows if self._is_over(row, Wait, token, before)][:limit]
-            db.executemany("DELETE FROM waits WHERE token = ?", over)
-        return len(over)
-
-    def _purge_runs(self, before: datetime, limit: int) -> int:
-        with self._transaction("IMMEDIATE") as db:
-            rows = db.execute(
-                "SELECT factory, run_id, row FROM runs WHERE NOT EXISTS "
-                "(SELECT 1 FROM waits WHERE waits.factory = runs.factory AND waits.run_id = runs.run_id)"
-            )
-            over = [name for *name, row in rows if self._is_over(row, Run, " ".join(name), before)][:limit]
-            db.executemany("DELETE FROM runs WHERE factory = ? AND run_id = ?", over)
-        return len(over)
-
-    def _is_over(self, row: str, kind: type[Dated], name: str, before: datetime) -> bool:
-        """Whether a row may be purged; one that cannot be read is left to a newer release."""
-        found = self._rows.read(row, kind, version="", name=name)
-        return found is not None and is_over(found, before)
+            return list(itertools.islice(over, limit))
 
     # --- the file ---
 

@@ -6,17 +6,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from bridge.adapters import sqlite_store
+from bridge.adapters.rows import is_over
 from bridge.adapters.sqlite_store import SqliteStore
 from bridge.errors import StoreConflict, StoreUnavailable
-from bridge.model import Wait
+from bridge.model import Run, RunKey, Wait
 from tests.contract.processes import A_PLACE, ROOT, Process, key_racer, race
-from tests.fakes.samples import KEY, a_run, a_task, a_wait
+from tests.fakes.clock import START
+from tests.fakes.samples import FACTORY, KEY, a_run, a_task, a_wait
 
 RETENTION: Final = timedelta(days=30)
 ROUNDS: Final = 200
@@ -207,6 +210,31 @@ def test_a_run_and_its_waits_are_of_one_moment(tmp_path: Path) -> None:
     reader.close()
     writer.close()
     assert [] == torn
+
+
+def test_what_changes_while_it_is_purged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S38: who purges holds nobody up while it looks; a run that is read, or waited for, meanwhile stays."""
+    writer, purger = store_at(tmp_path / "bridge.db"), store_at(tmp_path / "bridge.db")
+    old = START - timedelta(days=31)
+    awaited, was_read, over = (RunKey(FACTORY, name) for name in ("awaited", "read", "over"))
+    for key in (awaited, was_read, over):
+        writer.put(a_run(key=key, created_at=old), [])
+
+    def looked_at(row: Run, before: datetime) -> bool:
+        found, waits = writer.run(row.key)
+        assert found is not None
+        if row.key == awaited:
+            writer.put(None, [*waits, a_wait(key=awaited)])
+        if row.key == was_read:
+            writer.put(replace(found, read_at=START), [])
+        return is_over(row, before)
+
+    monkeypatch.setattr(sqlite_store, "is_over", looked_at)
+    removed = purger.purge(START - RETENTION)
+    left = [key.run_id for key in (awaited, was_read, over) if writer.run(key)[0] is not None]
+    for store in (writer, purger):
+        store.close()
+    assert (1, ["awaited", "read"]) == (removed, left)
 
 
 def test_what_is_written_outlives_the_process(tmp_path: Path) -> None:

@@ -78,7 +78,9 @@ class DagRun:
             if ti["state"] == state and ti["try_number"] >= try_number:
                 return ti
             over = ti["state"] in ENDED and ti["try_number"] >= try_number
-            assert not over, f"{TASK} ended as {ti['state']} instead of {state}:\n{self.log(ti['try_number'], map_index)}"
+            assert not over, (
+                f"{TASK} ended as {ti['state']} instead of {state}:\n{self.log(ti['try_number'], map_index)}"
+            )
             return None
 
         found = self.stack.until(look, f"{self.dag_id} to be {state}")

@@ -31,7 +31,7 @@ class ScriptedTimeline(Timeline):
         super().__init__(seed)
         self.armed: Counter[str] = Counter()
 
-    def hits(self, fault: str, probability: float) -> bool:
+    def hits(self, fault: str, probability: float, *, later: bool = False) -> bool:
         """Whether a fault was armed; it happens once."""
         return self.strikes((fault,), probability) is not None
 
