@@ -169,6 +169,14 @@ class AirflowRest:
         }
         self.api("POST", f"/dags/{quote(dag_id, safe='')}/clearTaskInstances", body)
 
+    def make_pool(self, name: str, slots: int) -> None:
+        """Make a pool, from which so many tasks can run at a time."""
+        self.api("POST", "/pools", {"name": name, "slots": slots})
+
+    def resize_pool(self, name: str, slots: int) -> None:
+        """Have another number of tasks run at a time; with 0 none begins any more."""
+        self.api("PATCH", f"/pools/{quote(name, safe='')}", {"pool": name, "slots": slots, "include_deferred": False})
+
     def mark(self, dag_id: str, run_id: str, task_id: str, state: str, map_index: int = -1) -> None:
         """Set a task instance's state (success, failed or skipped), as a person does in the UI."""
         self.api("PATCH", _task(dag_id, run_id, task_id, map_index), {"new_state": state})

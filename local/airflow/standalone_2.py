@@ -43,6 +43,10 @@ class Airflow2(Airflow):
             raise AirflowApiError(f"GET {path}", response.status_code, response.text)
         return response.text
 
+    def resize_pool(self, name: str, slots: int) -> None:
+        """Have another number of tasks run at a time; with 0 none begins any more."""
+        self.api("PATCH", f"/pools/{quote(name, safe='')}", {"name": name, "slots": slots})
+
     def trigger_dag(self, dag_id: str, conf: Mapping[str, Any] | None = None, run_id: str | None = None) -> str:
         """Start a DAG run and return its id. A start that Airflow did in spite of a 500 counts."""
         run_id = run_id or f"run-{uuid.uuid4()}"

@@ -113,6 +113,16 @@ class DagRun:
         """Clear the task, as a person does."""
         self._airflow.clear(self.dag_id, self.run_id, TASK)
 
+    def clear_deferred(self, pool: str) -> None:
+        """Clear the task that is deferred. It begins anew, from its pool, once the triggerer has let go of its trigger.
+
+        In Airflow 2 a try that begins in that very moment fails: it writes down a trigger that is not there any more.
+        """
+        self._airflow.resize_pool(pool, 0)
+        self.clear()
+        self.stack.until(lambda: self.task()["trigger"] is None, f"{self.dag_id} to have no trigger any more")
+        self._airflow.resize_pool(pool, 1)
+
     def mark(self, state: str) -> None:
         """Mark the task, as a person does."""
         self._airflow.mark(self.dag_id, self.run_id, TASK, state)

@@ -63,10 +63,11 @@ class QueueStack(Stack):
 
     def prepare_all(self) -> None:
         """Have a crowd wait; one task that was cleared, in its second try; and one whose run has ended before it."""
+        self.airflow.make_pool("cleared", 1)
         early, cleared = (DagRun(self, dag_id, self.airflow.trigger_dag(dag_id)) for dag_id in ("early", "cleared"))
         cleared.until("deferred")
         cleared.until_told("listening")
-        cleared.clear()
+        cleared.clear_deferred("cleared")
         crowd = DagRun(self, "crowd", self.airflow.trigger_dag("crowd"))
         early.end_run("Succeeded")
         early.until_told("decided")

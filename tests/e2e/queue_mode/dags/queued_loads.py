@@ -45,7 +45,7 @@ with DAG("crowd", schedule=None, doc_md="Many of them, from one mapped task."): 
     )
 
 with DAG("cleared", schedule=None, doc_md="Is cleared while it waits."):  # noqa: AIR311
-    CountedOperator(task_id="load", pipeline_name="held", parameters=OWNER)
+    CountedOperator(task_id="load", pipeline_name="held", parameters=OWNER, pool="cleared")
 
 with DAG("early", schedule=None, doc_md="Its run ends before its trigger runs."):  # noqa: AIR311
     StoppedOperator(task_id="load", pipeline_name="held", parameters=OWNER)
