@@ -112,7 +112,7 @@ class SimAirflow:
             self.seen_over.add(task.token)
         if found.state in IN_THE_END:
             self.seen_ended.add(task.token)
-        if found.state == PARKED and self._timeline.hits("person acts between fence and PATCH", 0.18):
+        if found.state == PARKED and self._timeline.hits("person acts between fence and PATCH", 0.25):
             delay = self._timeline.random.choice((0.3, 0.3, 30)) * self._timeline.random.random()
             self._timeline.after(delay, found.on_seen or _nothing)
         state = self._shown(found.state)
