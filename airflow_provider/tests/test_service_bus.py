@@ -255,7 +255,7 @@ def test_a_clock_that_is_ahead_is_named(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """S31: by a clock that is minutes ahead a session is lost when it is attached: that is said, and the bridge told."""
+    """S31: by a clock that is minutes ahead a session is lost at once: that is said, and the waits are registered."""
     monkeypatch.setattr(Clock, "ahead", 600.0)
     monkeypatch.setattr(session, "datetime", Clock)
     monkeypatch.setattr("airflow_adf_bridge.listener.ATTACH_PATIENCE", 0.0)
@@ -274,13 +274,13 @@ def test_a_clock_that_is_behind_costs_no_session(monkeypatch: pytest.MonkeyPatch
     class Held:
         locked_until_utc = datetime.now(timezone.utc) + timedelta(minutes=1)
 
-        async def renew_lock(self, timeout: float) -> None:  # noqa: ARG002, ASYNC109 (as azure-servicebus has it)
+        async def renew_lock(self, timeout: float) -> None:
             renewed.append(virtual_time.now())
 
     class Receiver:
         session = Held()
 
-        async def receive_messages(self, max_message_count: int) -> list[Any]:  # noqa: ARG002 (as above)
+        async def receive_messages(self, max_message_count: int) -> list[Any]:
             await asyncio.sleep(3600)
             return []
 
