@@ -161,6 +161,8 @@ def test_a_dead_letter_that_is_resubmitted(bench: Bench) -> None:
     for _ in range(3):
         queue_events.take(bench.app, event_json().encode())
         bench.pass_time(timedelta(minutes=1))
+    events = bench.store.inner.events(verdict=None, run_id=None, limit=10)
+    assert [Verdict.DUPLICATE, Verdict.DUPLICATE, Verdict.MATCHED] == [one.verdict for one in events]
     assert (WaitState.DELIVERED, {"ti-1": 1}) == (bench.wait().state, bench.airflow.resumed)
 
 
