@@ -33,7 +33,7 @@ resource namespace 'Microsoft.ServiceBus/namespaces@2022-10-01-preview' = {
 // No dead-lettering of what expires: a message for a listener that is gone is nobody's; whoever has its task now registers.
 resource completions 'Microsoft.ServiceBus/namespaces/queues@2022-10-01-preview' = {
   parent: namespace
-  name: 'completions'
+  name: 'adf-bridge-completions' // the provider's own word, where a connection names no other
   properties: { requiresSession: true, requiresDuplicateDetection: false, defaultMessageTimeToLive: 'PT30M', deadLetteringOnMessageExpiration: false }
 }
 

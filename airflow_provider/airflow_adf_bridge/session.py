@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from airflow_adf_bridge.completions_queue import CompletionsQueue
-from airflow_adf_bridge.errors import AdfBridgeConfigurationError
+from airflow_adf_bridge.errors import AdfBridgeConfigurationError, AdfBridgeListenerError
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +21,8 @@ CLOSE_TIMEOUT = 10.0
 """Seconds that a part of a connection which may be dead has for a good end."""
 RENEWED_AT = 0.5
 """The part of a session's lock after which it is renewed."""
+RENEWED_EVERY = 30.0
+"""Seconds after which it is renewed in any case: by a clock that is behind, a lock of a minute lasts much longer."""
 
 
 class SessionTakenError(Exception):
@@ -74,12 +76,12 @@ class CompletionsSession:
         session = self._receiver.session
         while True:
             left = (session.locked_until_utc - datetime.now(timezone.utc)).total_seconds()
-            await asyncio.sleep(max(left * RENEWED_AT, 1.0))
+            await asyncio.sleep(min(max(left * RENEWED_AT, 1.0), RENEWED_EVERY))
             await session.renew_lock(timeout=30)
 
 
 async def open_session(queue: CompletionsQueue, session_id: str) -> CompletionsSession:
-    """Attach to a session. Raises SessionTakenError, AdfBridgeConfigurationError, or what azure-servicebus does."""
+    """Attach to a session. Raises SessionTakenError, AdfBridgeError, or what azure-servicebus does."""
     try:
         # This takes a good part of a second, in which all triggers of the process would stand still.
         servicebus = await asyncio.to_thread(import_module, "azure.servicebus.aio")
@@ -109,6 +111,13 @@ async def open_session(queue: CompletionsQueue, session_id: str) -> CompletionsS
         if isinstance(error, exceptions.SessionCannotBeLockedError):
             raise SessionTakenError(session_id) from error
         raise
+    ahead = (datetime.now(timezone.utc) - receiver.session.locked_until_utc).total_seconds()
+    if ahead >= 0:
+        await session.close()
+        raise AdfBridgeListenerError(
+            "The triggerer's clock is ahead of Service Bus's by more than a session's lock lasts (it ended "
+            f"{ahead:.0f} s ago by that clock): azure-servicebus receives nothing then. Set the clock."
+        )
     return session
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
 import warnings
@@ -11,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+import virtual_time
 from bridge_stand_in import BridgeStandIn, token_of
 from service_bus import LocalServiceBus, until
 
@@ -232,6 +234,63 @@ def test_the_session_is_held_beyond_its_lock(
     triggerers().run(a_trigger(bridge))
     until(lambda: broker.control("GET", "counts")["operations"].get("renew-session-lock", 0) >= 2)
     assert (1, 1) == (len(broker.sessions()), len(bridge.batches))
+
+
+class Clock(datetime):
+    """A clock that is ahead by some seconds, or behind."""
+
+    ahead = 0.0
+
+    @classmethod
+    def now(cls, tz: Any = None) -> Any:
+        """The time that it shows."""
+        return datetime.now(tz) + timedelta(seconds=cls.ahead)
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_clock_that_is_ahead_is_named(
+    bridge: BridgeStandIn,
+    broker: LocalServiceBus,
+    triggerers: Callable[[], Triggerer],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """S31: by a clock that is minutes ahead a session is lost at once: that is said, and the waits are registered."""
+    monkeypatch.setattr(Clock, "ahead", 600.0)
+    monkeypatch.setattr(session, "datetime", Clock)
+    monkeypatch.setattr("airflow_adf_bridge.listener.ATTACH_PATIENCE", 0.0)
+    trigger = a_trigger(bridge)
+    triggerers().run(trigger)
+    until(lambda: trigger.token in bridge.waits and "Set the clock" in caplog.text)
+    until(lambda: broker.sessions() == [])
+
+
+def test_a_clock_that_is_behind_costs_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S31: a session's lock of a minute is renewed in time, though by this clock it lasts for ten minutes more."""
+    monkeypatch.setattr(Clock, "ahead", -600.0)
+    monkeypatch.setattr(session, "datetime", Clock)
+    renewed: list[float] = []
+
+    class Held:
+        locked_until_utc = datetime.now(timezone.utc) + timedelta(minutes=1)
+
+        async def renew_lock(self, timeout: float) -> None:
+            renewed.append(virtual_time.now())
+
+    class Receiver:
+        session = Held()
+
+        async def receive_messages(self, max_message_count: int) -> list[Any]:
+            await asyncio.sleep(3600)
+            return []
+
+    async def story() -> None:
+        held = session.CompletionsSession(None, Receiver(), None)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(anext(aiter(held.completions())), 59)
+        assert [30.0] == [round(moment, 1) for moment in renewed]
+
+    virtual_time.run(story())
 
 
 @pytest.mark.usefixtures("connected")

@@ -36,3 +36,11 @@ def test_the_app_is_deployed_whole() -> None:
 def test_secrets_are_neither_committed_nor_deployed() -> None:
     """The file with local secrets stays on the machine that it was written on."""
     assert [True, True] == ["local.settings.json" in patterns(ROOT / name) for name in (".gitignore", ".funcignore")]
+
+
+def test_the_completions_queue_is_the_one_that_triggerers_look_for() -> None:
+    """The queue with sessions that infra/service-bus.bicep makes has the name that a connection need not tell."""
+    bicep = (ROOT / "infra/service-bus.bicep").read_text(encoding="utf-8")
+    provider = (ROOT / "airflow_provider/airflow_adf_bridge/completions_queue.py").read_text(encoding="utf-8")
+    made = re.findall(r"name: '([^']+)'[^\n]*\n  properties: \{ requiresSession: true", bicep)
+    assert re.findall(r'^DEFAULT_QUEUE = "(.+)"', provider, re.MULTILINE) == made

@@ -16,8 +16,9 @@ _TICKS_AT_EPOCH = 621_355_968_000_000_000
 _MILLISECOND = timedelta(milliseconds=1)
 
 _SCHEDULED_FOR = "x-opt-scheduled-enqueue-time"
-_TTL, _MESSAGE_ID, _GROUP_ID = 2, 0, 10
+_PRIORITY, _TTL, _MESSAGE_ID, _GROUP_ID = 1, 2, 0, 10
 _LONGEST_UINT = 2**32 - 1
+_LONGEST_UBYTE = 2**8 - 1
 
 
 def milliseconds(at: datetime) -> timestamp:
@@ -44,12 +45,17 @@ def submissions(encoded: bytes) -> list[Submission]:
 def submission(encoded: bytes, parts: list[Part] | None = None) -> Submission:
     """What of a message concerns the queue. Raises MalformedError."""
     found = {part.section: part.decode() for part in parts or split(encoded) if part.section in _READ}
+    if not all(isinstance(content, _READ[section]) for section, content in found.items()):
+        raise MalformedError("A section of the message is not of its type.")
     header, properties = _fields(found.get(Section.HEADER)), _fields(found.get(Section.PROPERTIES))
     annotations = found.get(Section.MESSAGE_ANNOTATIONS)
     scheduled = annotations.get(_SCHEDULED_FOR) if isinstance(annotations, Mapping) else None
     ttl, message_id, session_id = header.get(_TTL), properties.get(_MESSAGE_ID), properties.get(_GROUP_ID)
     if session_id is not None and not isinstance(session_id, str):
         raise MalformedError("The session id must be a string.")
+    priority = header.get(_PRIORITY, 0)
+    if not isinstance(priority, int) or not 0 <= priority <= _LONGEST_UBYTE:
+        raise MalformedError("The priority must be an unsigned byte.")
     return Submission(
         encoded,
         None if message_id is None else str(message_id),
@@ -72,7 +78,13 @@ def delivered(message: Message) -> bytes:
     return _header(message, parts.get(Section.HEADER)) + _annotations(message, parts) + rest
 
 
-_READ = frozenset({Section.HEADER, Section.MESSAGE_ANNOTATIONS, Section.PROPERTIES})
+_READ = {
+    Section.HEADER: list,
+    Section.MESSAGE_ANNOTATIONS: Mapping,
+    Section.PROPERTIES: list,
+    Section.APPLICATION_PROPERTIES: Mapping,
+}
+"""What is read, here or when the message is handed out, and the type of each."""
 _REPLACED = frozenset({Section.HEADER, Section.DELIVERY_ANNOTATIONS, Section.MESSAGE_ANNOTATIONS})
 
 
@@ -83,7 +95,7 @@ def _header(message: Message, sent: Part | None) -> bytes:
         Section.HEADER,
         [
             bool(fields.get(0, False)),
-            ubyte(fields.get(1) or 4),
+            ubyte(fields.get(_PRIORITY) or 4),
             fields.get(_TTL) or (None if ttl is None else uint(min(ttl, _LONGEST_UINT))),
             False,
             uint(message.delivery_count),

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
+from proton import DataException
+
 from local.service_bus.amqp.value import decode
 from local.service_bus.errors import MalformedError
 
@@ -42,8 +44,11 @@ class Part:
     encoded: bytes
 
     def decode(self) -> object:
-        """What is in it, as Proton's Python types."""
-        content: object = decode(self.encoded).value
+        """What is in it, as Proton's Python types. Raises MalformedError."""
+        try:
+            content: object = decode(self.encoded).value
+        except (DataException, AttributeError) as error:
+            raise MalformedError(f"The section {self.section.name} cannot be read.") from error
         return content
 
 
@@ -56,12 +61,13 @@ def split(encoded: bytes) -> list[Part]:
 
 
 def batch(parts: list[Part]) -> list[bytes]:
-    """The messages in a batch: data sections each of which is a message. Empty where this is no batch.
+    """The messages in a batch: data sections each of which is a message; none where it is no batch.
 
-    The transfer's message format says so on the wire, but Proton does not hand it out.
+    The transfer's message format says so on the wire, but Proton does not hand it out. Raises MalformedError.
     """
-    inner = [bytes(part.decode()) for part in parts if part.section is Section.DATA]  # type: ignore[call-overload]
-    return inner if inner and all(_is_message(one) for one in inner) else []
+    inner = [part.decode() for part in parts if part.section is Section.DATA]
+    messages = [one for one in inner if isinstance(one, bytes) and _is_message(one)]
+    return messages if len(messages) == len(inner) else []
 
 
 def _is_message(encoded: bytes) -> bool:
