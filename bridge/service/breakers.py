@@ -47,7 +47,9 @@ def enter(name: str) -> UseCase[Breaker | Refusal]:
         except StoreConflict:
             breaker = yield from do(LoadBreaker(name))
     paused_for = max((breaker.probe_at or now) - now, timedelta(0))
-    return Refusal(RefusalKind.UNREACHABLE, f"paused: {breaker.detail}", retry_after=paused_for)
+    # Who is told that a peer is busy is more patient than who is told that it is away.
+    kind = RefusalKind.THROTTLED if breaker.reason == RefusalKind.THROTTLED.value else RefusalKind.UNREACHABLE
+    return Refusal(kind, f"paused: {breaker.detail}", retry_after=paused_for)
 
 
 def leave(breaker: Breaker, trouble: Refusal | None) -> UseCase[None]:

@@ -301,6 +301,10 @@ def test_adf_is_too_busy_to_be_asked(bench: Bench) -> None:
     with pytest.raises(AdfThrottled, match="nothing was started") as raised:
         retry(bench)
     assert (MINUTE, 1) == (raised.value.retry_after, len(bench.adf.creates))
+    bench.clock.advance(10 * SECOND)
+    with pytest.raises(AdfThrottled, match="paused") as raised:
+        retry(bench)
+    assert (1, True) == (bench.adf.reads[FIRST], (raised.value.retry_after or SECOND) > 30 * SECOND)
 
 
 def test_a_run_that_an_event_speaks_falsely_of(bench: Bench) -> None:
