@@ -44,6 +44,8 @@ LINGER = 60.0
 """Seconds that the session is held after the last task has gone."""
 MARGIN = 5 * 60.0
 """Seconds after a wait's deadline in which the bridge should have said that it has passed."""
+LEAST = 60.0
+"""Seconds that a trigger waits at least, however late it begins: for a bridge that answers at the second attempt."""
 SAID_EVERY = 10 * 60.0
 """Seconds after which the same trouble is a warning again."""
 
@@ -96,7 +98,7 @@ class Listener:
             self._unused = None
         left = (deadline - datetime.now(timezone.utc)).total_seconds()
         try:
-            return await asyncio.wait_for(future, max(left + MARGIN, 0.0))
+            return await asyncio.wait_for(future, max(left + MARGIN, LEAST))
         except asyncio.TimeoutError:
             return await self._last_word(token, deadline)
         finally:

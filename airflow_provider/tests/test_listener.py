@@ -394,6 +394,19 @@ def test_the_bridge_has_the_last_word_after_the_deadline(late: timedelta) -> Non
     assert completion("a", "Expired") == virtual_time.run(story())
 
 
+def test_a_triggerer_that_comes_back_late_while_the_bridge_is_away() -> None:
+    """S25, S29: a task whose trigger begins long after its deadline is told, if not at the first attempt."""
+
+    async def story() -> Any:
+        scene = Scene()
+        scene.bridge.refusals.extend([AdfBridgeUnreachableError("The bridge is down.")] * 3)
+        (waiting,) = scene.wait("a", deadline=timedelta(days=-1))
+        scene.bridge.ended["a"] = completion("a")
+        return await waiting
+
+    assert completion("a") == virtual_time.run(story())
+
+
 @pytest.mark.parametrize(
     ("refusals", "why"),
     [([], "says that it still waits"), ([AdfBridgeUnreachableError("The bridge is down.")], "The bridge is down")],
