@@ -145,6 +145,8 @@ def to_recover(request: TriggerRequest, reserve: StartRequest, run_id: str) -> U
         return reading
     if policy.is_wrapper(reading.pipeline) and (reading.pipeline or "").lower() != request.pipeline.lower():
         child = yield from do(FindChild(key, reading, point=Point.CHILD_FOUND))
+        if isinstance(child, Refusal) and child.kind is RefusalKind.NOT_FOUND:
+            return f"ADF does not know what run {run_id} started."
         if isinstance(child, Refusal):
             raise _unreadable(child)
         if child is None:
