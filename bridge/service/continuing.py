@@ -143,8 +143,10 @@ def to_recover(request: TriggerRequest, reserve: StartRequest, run_id: str) -> U
     reading = yield from _read(key)
     if isinstance(reading, str):
         return reading
-    if policy.is_wrapper(reading.pipeline) and reading.pipeline != request.pipeline:
+    if policy.is_wrapper(reading.pipeline) and (reading.pipeline or "").lower() != request.pipeline.lower():
         child = yield from do(FindChild(key, reading, point=Point.CHILD_FOUND))
+        if isinstance(child, Refusal) and child.kind is RefusalKind.NOT_FOUND:
+            return f"ADF does not know what run {run_id} started."
         if isinstance(child, Refusal):
             raise _unreadable(child)
         if child is None:

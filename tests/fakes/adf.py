@@ -144,7 +144,7 @@ class FakeAdf:
             self.begin(run, pipeline=pipeline, parameters=self._taken(pipeline, parameters))
         else:
             again = self.runs.get(RunKey(factory, recovery.run_id))
-            if again is None or again.pipeline != pipeline:
+            if again is None or (again.pipeline or "").lower() != pipeline.lower():
                 return Refusal(RefusalKind.INVALID, "ADF answered 400 ReferencedPipelineRunNotValid")
             group = again.group or recovery.run_id
             self.begin(run, pipeline=pipeline, parameters=again.parameters, group=group)

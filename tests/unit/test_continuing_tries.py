@@ -376,6 +376,33 @@ def test_recovering_by_the_wrappers_run() -> None:
     assert Recovery(KEY.run_id) == bench.adf.creates[1].recovery
 
 
+@pytest.mark.parametrize("name", ["copy_orders__notified", "Copy_Orders__Notified"])
+def test_recovering_the_run_of_a_wrapper_that_is_named_itself(name: str) -> None:
+    """Who names the wrapper as the pipeline, in whatever case, means the wrapper's own run."""
+    bench = Bench()
+    bench.adf.wrap("copy_orders", "day")
+    bench.adf.declare("copy_orders__notified", "day", "bridge_key")
+    bench.start(pipeline="copy_orders__notified")
+    bench.adf.begin_child(KEY, FIRST)
+    for key in (KEY, FIRST):
+        bench.adf.end(key, RunStatus.FAILED)
+    bench.start(RETRY, pipeline=name, recover_from=Recovery("run-1"), parameters={})
+    assert Recovery("run-1") == bench.adf.creates[1].recovery
+
+
+def test_recovering_by_a_wrappers_run_that_adf_has_just_forgotten() -> None:
+    """That ADF has forgotten what a wrapper's run started is an answer, not an outage to be waited for."""
+    bench = Bench()
+    bench.adf.wrap("copy_orders", "day")
+    bench.start()
+    bench.adf.begin_child(KEY, FIRST)
+    for key in (KEY, FIRST):
+        bench.adf.end(key, RunStatus.FAILED)
+    bench.adf.child_script.append(Refusal(RefusalKind.NOT_FOUND, "ADF answered 404"))
+    with pytest.raises(NotFound, match="does not know what run run-1 started"):
+        bench.start(RETRY, recover_from=Recovery("run-1"), parameters={})
+
+
 def test_recovering_what_is_not_there(bench: Bench) -> None:
     """A run that ADF does not know, or that is another pipeline's, is not run again, and the caller is told."""
     bench.adf.begin(KEY, pipeline="copy_items")
