@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
+from urllib.parse import quote
 
 MASK: Final = "***"
 _SHORTEST: Final = 4  # masking shorter ones would only blot out the text
@@ -19,8 +20,10 @@ def masked(text: str, secrets: Iterable[str]) -> str:
 
 
 def _spellings(secret: str) -> Iterator[str]:
-    """Spell a secret as it may stand in a text: plain, as Python shows it in an error, as JSON."""
+    """Spell a secret as it may stand in a text: plain, in an address, as Python shows it in an error, as JSON."""
     yield secret
+    yield quote(secret, safe="", errors="replace")
+    yield quote(secret, errors="replace")
     yield repr(secret)[1:-1]
     yield json.dumps(secret)[1:-1]
 

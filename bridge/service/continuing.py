@@ -172,4 +172,9 @@ def _unreadable(refusal: Refusal) -> Problem:
     detail = "The earlier run could not be read, and nothing was started."
     if refusal.kind in (RefusalKind.INVALID, RefusalKind.CONFLICT):
         return AdfRefused(f"{detail} {refusal.detail}")
+    if refusal.kind is RefusalKind.FORBIDDEN:
+        wanted = "Give the bridge's identity the permission to read runs in this factory"
+        return AdfRefused(
+            f"{detail} {refusal.detail} {wanted} (Microsoft.DataFactory/factories/pipelineruns/read).", status=403
+        )
     return unanswered(refusal, detail)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bridge import http_api
-from bridge.errors import AdfThrottled, AdfUnavailable, NotFound, Problem, RequestInFlight
+from bridge.errors import AdfRefused, AdfThrottled, AdfUnavailable, NotFound, Problem, RequestInFlight
 from bridge.model import (
     Continuation,
     Mode,
@@ -293,6 +293,14 @@ def test_adf_cannot_be_asked(bench: Bench) -> None:
     with pytest.raises(AdfUnavailable, match="nothing was started"):
         retry(bench)
     assert (("reattached", "run-1"), 1) == (came_to(retry(bench)), len(bench.adf.creates))
+
+
+def test_adf_does_not_let_the_bridge_read_runs(bench: Bench) -> None:
+    """S45: where the permission to read the earlier run is missing it is named, and nothing is started."""
+    bench.adf.read_script.append(Refusal(RefusalKind.FORBIDDEN, "ADF answered 403"))
+    with pytest.raises(AdfRefused, match="pipelineruns/read") as raised:
+        retry(bench)
+    assert (403, 1) == (raised.value.status, len(bench.adf.creates))
 
 
 def test_adf_is_too_busy_to_be_asked(bench: Bench) -> None:

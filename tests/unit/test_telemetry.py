@@ -3,7 +3,9 @@
 import json
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -102,10 +104,10 @@ def test_a_longer_secret_goes_as_a_whole(caplog: pytest.LogCaptureFixture) -> No
     assert "*** ***" == Log(SECRETS).masked("canary-longer canary")
 
 
-@pytest.mark.parametrize("spelled", [str, repr, json.dumps])
+@pytest.mark.parametrize("spelled", [str, repr, json.dumps, quote, partial(quote, safe="")])
 def test_a_secret_is_masked_as_it_is_spelled(spelled: Callable[[str], str]) -> None:
-    """S34: a secret with odd characters is masked plain, as Python shows it in an error, and as JSON."""
-    secret = 'canary\nline"ü\\'
+    """S34: a secret with odd characters is masked plain, in an address, as Python shows it in an error, and as JSON."""
+    secret = 'canary\nline"/ü\\'
     assert "canary" not in Log([secret]).masked(f"Invalid header value {spelled(secret)}")
 
 
