@@ -12,10 +12,20 @@ _SHORTEST: Final = 4  # masking shorter ones would only blot out the text
 
 
 def masked(text: str, secrets: Iterable[str]) -> str:
-    """Return a text without any of the secrets; the longest go first, so that one that contains another goes whole."""
+    """Return a text without any of the secrets."""
+    return without(text, spelled(secrets))
+
+
+def spelled(secrets: Iterable[str]) -> tuple[str, ...]:
+    """Return the ways in which secrets may stand in a text, the longest first: one that contains another goes whole."""
     spellings = {spelling for one in secrets if len(one) >= _SHORTEST for spelling in _spellings(one)}
-    for secret in sorted(spellings, key=len, reverse=True):
-        text = text.replace(secret, MASK)
+    return tuple(sorted(spellings, key=len, reverse=True))
+
+
+def without(text: str, spellings: Iterable[str]) -> str:
+    """Return a text with the mask in the place of each of these."""
+    for spelling in spellings:
+        text = text.replace(spelling, MASK)
     return text
 
 

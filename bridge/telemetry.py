@@ -18,7 +18,7 @@ class Log:
     """Writes structured lines. Every text passes the mask, exceptions included."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._secrets = tuple(secrets)
+        self._hidden = masking.spelled(secrets)
 
     def info(self, event: str, **fields: object) -> None:
         """Log what happened."""
@@ -54,7 +54,7 @@ class Log:
 
     def masked(self, text: str) -> str:
         """Return a text without any of the secrets."""
-        return masking.masked(text, self._secrets)
+        return masking.without(text, self._hidden)
 
     def _write(self, level: int, event: str, fields: dict[str, object]) -> None:
         if not _LOGGER.isEnabledFor(level):
