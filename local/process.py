@@ -125,9 +125,9 @@ class LocalProcess:
             )
         self._reader = threading.Thread(target=self._read_output, args=(self._child.stdout,), daemon=True)
         self._reader.start()
-        self._announced.wait(timeout.total_seconds())
+        ready_or_over = self._announced.wait(timeout.total_seconds())
         if "url" not in self.ready:
-            raise ProcessFailedError(self._why_not_ready(timeout))
+            raise ProcessFailedError(self._why_not_ready(gave_up_after=None if ready_or_over else timeout))
         self.port = urlsplit(self.url).port or self.port
         return self.ready
 
@@ -156,13 +156,13 @@ class LocalProcess:
             return ""
         return "\n".join(text.splitlines()[-lines:])
 
-    def _why_not_ready(self, timeout: timedelta) -> str:
+    def _why_not_ready(self, gave_up_after: timedelta | None) -> str:
         """Make sure that nothing is left running, and say what went wrong."""
-        gave_up = self._reader is not None and self._reader.is_alive()
-        if gave_up:
+        if gave_up_after is None:
+            reason = f"ended with exit code {self._reap()}"
+        else:
             self.kill()
-        code = self._reap()
-        reason = f"was not ready after {timeout.total_seconds():g} s" if gave_up else f"ended with exit code {code}"
+            reason = f"was not ready after {gave_up_after.total_seconds():g} s"
         return f"{self.module} {reason}. The end of its log ({self.log}):\n{self.log_tail()}"
 
     def _signal(self, number: signal.Signals) -> None:

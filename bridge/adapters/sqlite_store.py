@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -460,7 +460,10 @@ class SqliteStore:
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+        # Used by its own thread only; but the one that drops it may be another.
+        connection = sqlite3.connect(
+            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, factory=_Connection
+        )
         try:
             _switch_to_wal(connection)
             connection.execute("PRAGMA synchronous = FULL")  # a 2xx is a promise that survives a power cut
@@ -469,6 +472,14 @@ class SqliteStore:
             connection.close()
             raise
         return connection
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that is closed when nothing holds it any more: with its thread, or with the store."""
+
+    def __del__(self) -> None:
+        with suppress(sqlite3.ProgrammingError):  # one that could not be opened
+            self.close()
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:

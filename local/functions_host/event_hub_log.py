@@ -3,6 +3,7 @@ a crash of the host.
 """
 
 import sqlite3
+import weakref
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +40,8 @@ class EventHubLog:
         """Open the file, or make it; without one, everything is forgotten at the end."""
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path or ":memory:", isolation_level=None)
+        self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+        weakref.finalize(self, self._db.close)  # a host that could not be put together closes nothing
         self._db.executescript(f"pragma journal_mode=wal; pragma synchronous=normal; {_SCHEMA}")
 
     def append(self, hub: str, body: bytes, key: str | None) -> HubMessage:
