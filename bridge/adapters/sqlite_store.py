@@ -332,9 +332,9 @@ class SqliteStore:
         found: list[EventRecord] = []
         with self._transaction("DEFERRED") as db:
             rows = db.execute(
-                "SELECT row, number FROM events WHERE (?1 IS NULL OR verdict = ?1) AND (?2 IS NULL OR run_id = ?2) "
-                "ORDER BY number DESC",
-                (verdict.value if verdict else None, run_id),
+                "SELECT row, number FROM events WHERE (:verdict IS NULL OR verdict = :verdict) "
+                "AND (:run_id IS NULL OR run_id = :run_id) ORDER BY number DESC",
+                {"verdict": verdict.value if verdict else None, "run_id": run_id},
             )
             readable = (self._rows.event(row, name=f"event {number}") for row, number in rows)
             found += itertools.islice(filter(None, readable), limit)
