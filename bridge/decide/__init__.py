@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from bridge.decide.abandoning import (
     after_cancel,
+    in_turn,
     is_waited_for_besides,
     keeps_running,
     let_run,
@@ -196,6 +197,7 @@ __all__ = [
     "go_on",
     "has_changed",
     "in_flight",
+    "in_turn",
     "instead_of_recovery",
     "is_child",
     "is_meant",
