@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import Enum, auto
 
 from bridge import decide, policy
 from bridge.commands import ListOpen, LoadRun, LoadSweep, Now, Point, QueryRuns, SaveSweep, SleepUntil, UseCase, do
 from bridge.errors import StoreConflict
-from bridge.model import FactoryId, Run, RunKey
+from bridge.model import FactoryId, Run, RunKey, Sweep
 from bridge.policy import Rules
 from bridge.ports import Refusal, RunsPage
 from bridge.service.asking import Asked
@@ -33,8 +34,24 @@ class Swept:
     capped: bool = False  # there are more open waits than a sweep looks for; each is still read by itself in its turn
 
 
-# What a sweep did, the first page that ADF showed, and when.
-_Told = tuple[Swept, RunsPage | None, datetime | None]
+class _End(Enum):
+    """How the pages of a window came to an end."""
+
+    COVERED = auto()
+    CUT_SHORT = auto()  # the sweep's time is over
+    TOO_MANY = auto()
+    TROUBLE = auto()  # ADF cannot be asked now
+
+
+@dataclass(frozen=True, slots=True)
+class _Pages:
+    """What the pages of a window have shown; the first of them, and when."""
+
+    read: int
+    due: Sequence[str]
+    end: _End
+    first: RunsPage | None = None
+    heard_at: datetime | None = None
 
 
 def sweep(factory: FactoryId, rules: Rules) -> UseCase[Swept]:
@@ -51,30 +68,55 @@ def sweep(factory: FactoryId, rules: Rules) -> UseCase[Swept]:
             return Swept()
         mark = yield from do(SaveSweep(decide.take_sweep(mark, now, rules), point=Point.SWEEP_TAKEN))
         plan = decide.plan_sweep(mark, waits, now)
-        swept, told, heard_at = yield from (
-            _one_by_one(factory, plan, rules) if plan.one_by_one else _by_pages(factory, plan, rules)
-        )
-        if swept.completed:
-            after = decide.completed_sweep(mark, now, told.told_at if told is not None else None, heard_at or now)
-            yield from do(SaveSweep(after, point=Point.SWEEP_SAVED))
+        swept = yield from (_one_by_one if plan.one_by_one else _by_pages)(mark, plan, now, rules)
     except StoreConflict:
         return Swept()  # another instance sweeps this factory
     return replace(swept, taken=True, capped=len(waits) >= policy.OPEN_WAITS)
 
 
-def _by_pages(factory: FactoryId, plan: decide.SweepPlan, rules: Rules) -> UseCase[_Told]:
-    """Read the window page by page; what ended is settled at once, so that a sweep cut short has still done some."""
+def _by_pages(mark: Sweep, plan: decide.SweepPlan, started: datetime, rules: Rules) -> UseCase[Swept]:
+    """Read the window, and write down after each part of it how far it is covered: the next sweep goes on there."""
+    swept = Swept()
+    asked = Asked()
+    for part in plan.parts:
+        is_first = not swept.pages
+        if not is_first:
+            yield from do(SleepUntil((yield from do(Now())) + policy.BETWEEN_PAGES, of_timer=True))
+            if (yield from do(Now())) >= started + policy.SWEEP_BUDGET:
+                return swept
+        pages = yield from _read_part(mark.factory, part, started + policy.SWEEP_LIMIT, rules, asked)
+        swept = Swept(swept.pages + pages.read, due=(*swept.due, *pages.due))
+        if pages.first is not None:
+            mark = decide.by_adfs_clock(mark, pages.first.told_at, pages.heard_at or started)
+        if pages.end is _End.TOO_MANY:
+            # More changed than a sweep reads, and more pages than runs that somebody waits for: those are read.
+            rest = yield from _one_by_one(mark, plan, started, rules)
+            return replace(rest, pages=swept.pages, due=(*swept.due, *rest.due))
+        if pages.end is _End.CUT_SHORT and is_first:
+            yield from do(SaveSweep(decide.begun_sweep(mark, started), point=Point.SWEEP_SAVED))
+        if pages.end is not _End.COVERED:
+            return swept
+        mark = yield from do(SaveSweep(decide.covering(mark, part, started), point=Point.SWEEP_SAVED))
+    return replace(swept, completed=True)
+
+
+def _read_part(
+    factory: FactoryId, plan: decide.SweepPlan, stop_at: datetime, rules: Rules, asked: Asked
+) -> UseCase[_Pages]:
+    """Read a window page by page; what ended is settled at once, so that a sweep cut short has still done some."""
     due: list[str] = []
     first: RunsPage | None = None
     heard_at: datetime | None = None
     continuation: str | None = None
-    asked, runs = Asked(), plan.runs
+    runs = plan.runs
     most = max(policy.SWEEP_PAGES, len(plan.runs))
     for number in range(1, most + 1):
         now = yield from do(Now())
+        if now >= stop_at:
+            return _Pages(number - 1, due, _End.CUT_SHORT, first, heard_at)
         page = yield from _page(factory, plan, continuation)
         if isinstance(page, Refusal):
-            return Swept(pages=number, due=tuple(due)), first, heard_at
+            return _Pages(number, due, _End.TROUBLE, first, heard_at)
         if first is None:
             first, heard_at = page, (yield from do(Now()))
         asked.shown(factory, page, now)
@@ -83,13 +125,10 @@ def _by_pages(factory: FactoryId, plan: decide.SweepPlan, rules: Rules) -> UseCa
         runs -= _ended(settled)
         due.extend((yield from _settle_matches(factory, page, plan.matches, rules, asked)))
         continuation = page.continuation
-        if continuation is not None:
-            yield from do(SleepUntil((yield from do(Now())) + policy.BETWEEN_PAGES, of_timer=True))
-        else:
-            return Swept(pages=number, due=tuple(due), completed=True), first, heard_at
-    # More changed than a sweep reads, and more pages than runs that somebody waits for: each is read by itself.
-    rest, _, _ = yield from _one_by_one(factory, plan, rules)
-    return Swept(most, rest.reads, (*due, *rest.due), completed=rest.completed), first, heard_at
+        if continuation is None:
+            return _Pages(number, due, _End.COVERED, first, heard_at)
+        yield from do(SleepUntil((yield from do(Now())) + policy.BETWEEN_PAGES, of_timer=True))
+    return _Pages(most, due, _End.TOO_MANY, first, heard_at)
 
 
 def _settle_page(
@@ -137,12 +176,25 @@ def _page(factory: FactoryId, plan: decide.SweepPlan, continuation: str | None) 
     return page
 
 
-def _one_by_one(factory: FactoryId, plan: decide.SweepPlan, rules: Rules) -> UseCase[_Told]:
+def _one_by_one(mark: Sweep, plan: decide.SweepPlan, started: datetime, rules: Rules) -> UseCase[Swept]:
+    """Read each run by itself; those that the time does not suffice for, or ADF's patience, the next sweep reads."""
     due: list[str] = []
     asked = Asked()
-    for number, run_id in enumerate(sorted(plan.runs), start=1):
-        checked = yield from check_run(RunKey(factory, run_id), rules, asked=asked)
+    reads = 0
+    stop_at = started + policy.SWEEP_BUDGET
+    read_up_to = ""
+    for run_id in decide.to_read(mark, plan):
+        if reads and (yield from do(Now())) >= stop_at:
+            break
+        checked = yield from check_run(RunKey(mark.factory, run_id), rules, asked=asked)
+        reads += 1
         due.extend(checked.due)
         if checked.refusal is not None and checked.refusal.kind not in decide.ABOUT_ONE_THING:
-            return Swept(reads=number, due=tuple(due)), None, None
-    return Swept(reads=len(plan.runs), due=tuple(due), completed=True), None, None
+            break
+        read_up_to = run_id
+    else:
+        yield from do(SaveSweep(decide.completed_sweep(mark, started), point=Point.SWEEP_SAVED))
+        return Swept(reads=reads, due=tuple(due), completed=True)
+    if read_up_to:
+        yield from do(SaveSweep(decide.begun_sweep(mark, started, read_up_to=read_up_to), point=Point.SWEEP_SAVED))
+    return Swept(reads=reads, due=tuple(due))
