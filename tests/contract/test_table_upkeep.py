@@ -307,6 +307,18 @@ def test_a_wait_by_match_of_an_older_release() -> None:
     assert [] == world.places(keys.MATCHES, keys.OPEN)
 
 
+def test_a_wait_of_a_release_without_modes() -> None:
+    """S43: an open wait whose row lacks a property that a newer release writes is swept: Azure says null for that."""
+    world = World()
+    wait = world.live()
+    place = keys.run_partition(wait.key), keys.wait_row(wait.token)
+    row = world.table.find(place)
+    assert row is not None
+    older = {name: value for name, value in row.entity.items() if name != "mode"}
+    world.table.apply([(place, older)], checks=())
+    assert [wait.token] == [one.token for one in world.store.open_waits(FACTORY, limit=9)]
+
+
 # --- what sweeps have missed ------------------------------------------------------------------------------------------
 
 
