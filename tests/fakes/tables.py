@@ -1,8 +1,8 @@
 """One table of Azure Table Storage in memory, for code that speaks to it through the SDK's `TableClient`.
 
 Kept are the calls that the bridge's store makes and what decides about them: ETags and their conditions, transactions
-that happen or do not, pages in the order of keys, the SDK's errors. A contract test compares it with Azurite, from which
-it differs in one thing, as Azure itself does: a property that is asked for by its name, and that is not there, is None.
+that happen or do not, pages in the order of keys, the SDK's errors. A contract test compares it with Azurite. In one
+thing it differs from that, as Azure does: a property that is asked for by its name and is not there is None.
 """
 
 from __future__ import annotations
