@@ -80,7 +80,7 @@ SWEEP_PAGES: Final = 50  # ADF shows 100 runs on a page
 # after the budget a sweep begins no other part and no single read, and after the limit no page.
 SWEEP_PART: Final = timedelta(hours=1)
 SWEEP_BUDGET: Final = timedelta(seconds=60)
-SWEEP_LIMIT: Final = timedelta(minutes=3)
+SWEEP_LIMIT: Final = timedelta(minutes=2)
 # A window longer than this may hold more pages than there are runs to read one by one.
 SINGLE_READS_FROM: Final = timedelta(hours=1)
 SINGLE_READS_PER_HOUR: Final = 10

@@ -78,13 +78,14 @@ def _by_pages(mark: Sweep, plan: decide.SweepPlan, started: datetime, rules: Rul
     """Read the window, and write down after each part of it how far it is covered: the next sweep goes on there."""
     swept = Swept()
     asked = Asked()
+    begun = yield from do(Now())
     for part in plan.parts:
         is_first = not swept.pages
         if not is_first:
             yield from do(SleepUntil((yield from do(Now())) + policy.BETWEEN_PAGES, of_timer=True))
-            if (yield from do(Now())) >= started + policy.SWEEP_BUDGET:
+            if (yield from do(Now())) >= begun + policy.SWEEP_BUDGET:
                 return swept
-        pages = yield from _read_part(mark.factory, part, started + policy.SWEEP_LIMIT, rules, asked)
+        pages = yield from _read_part(mark.factory, part, begun + policy.SWEEP_LIMIT, rules, asked)
         swept = Swept(swept.pages + pages.read, due=(*swept.due, *pages.due))
         if pages.first is not None:
             mark = decide.by_adfs_clock(mark, pages.first.told_at, pages.heard_at or started)
@@ -181,7 +182,7 @@ def _one_by_one(mark: Sweep, plan: decide.SweepPlan, started: datetime, rules: R
     due: list[str] = []
     asked = Asked()
     reads = 0
-    stop_at = started + policy.SWEEP_BUDGET
+    stop_at = (yield from do(Now())) + policy.SWEEP_BUDGET
     read_up_to = ""
     for run_id in decide.to_read(mark, plan):
         if reads and (yield from do(Now())) >= stop_at:
