@@ -43,7 +43,11 @@ def attend(token: str, rules: Rules, asked: Asked | None = None) -> UseCase[bool
     if wait is None or not wait.is_due(now):
         return False
     if wait.state is WaitState.OPEN:
-        yield from check_run(wait.key, rules, asked=asked)
+        try:
+            yield from check_run(wait.key, rules, asked=asked)
+        except Exception:
+            yield from _give_up_if_late(token)  # what nobody has thought of keeps no task waiting for ever
+            raise
         if wait.abandoned_at is not None:
             yield from look(token, wait.task)
     yield from deliver(token, rules)
