@@ -299,6 +299,8 @@ class App:
             found=len(swept.due),
             completed=swept.completed,
         )
+        for error in swept.errors:
+            self.log.failure("sweep.failed", error, factory=factory.arm_id)
         if swept.capped:
             self.log.warning("factory.open-waits-capped", factory=factory.arm_id, looked_for=policy.OPEN_WAITS)
         self._watch(factory)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum, auto
 
 from bridge import decide, policy
 from bridge.commands import ListOpen, LoadRun, LoadSweep, Now, Point, QueryRuns, SaveSweep, SleepUntil, UseCase, do
-from bridge.errors import StoreConflict
-from bridge.model import FactoryId, Run, RunKey, Sweep
+from bridge.errors import StoreConflict, StoreUnavailable
+from bridge.model import FactoryId, Run, RunKey, RunReading, Sweep
 from bridge.policy import Rules
 from bridge.ports import Refusal, RunsPage
 from bridge.service.asking import Asked
@@ -32,6 +32,7 @@ class Swept:
     completed: bool = False
     taken: bool = False
     capped: bool = False  # there are more open waits than a sweep looks for; each is still read by itself in its turn
+    errors: tuple[Exception, ...] = ()  # errors of ours about single runs; each is still read by itself in its turn
 
 
 class _End(Enum):
@@ -41,6 +42,24 @@ class _End(Enum):
     CUT_SHORT = auto()  # the sweep's time is over
     TOO_MANY = auto()
     TROUBLE = auto()  # ADF cannot be asked now
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a sweep has heard of ADF so far, and what went wrong with single runs."""
+
+    asked: Asked = field(default_factory=Asked)
+    errors: list[Exception] = field(default_factory=list)
+
+    def apart(self, use_case: UseCase[Checked]) -> UseCase[Checked]:
+        """Settle one run. What nobody has thought of hides no other run; a store that cannot be used ends the sweep."""
+        try:
+            return (yield from use_case)
+        except (StoreConflict, StoreUnavailable):
+            raise
+        except Exception as error:  # noqa: BLE001 - it is told with what the sweep did
+            self.errors.append(error)
+            return Checked(None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +87,16 @@ def sweep(factory: FactoryId, rules: Rules) -> UseCase[Swept]:
             return Swept()
         mark = yield from do(SaveSweep(decide.take_sweep(mark, now, rules), point=Point.SWEEP_TAKEN))
         plan = decide.plan_sweep(mark, waits, now)
-        swept = yield from (_one_by_one if plan.one_by_one else _by_pages)(mark, plan, now, rules)
+        work = _Work()
+        swept = yield from (_one_by_one if plan.one_by_one else _by_pages)(mark, plan, now, rules, work)
     except StoreConflict:
         return Swept()  # another instance sweeps this factory
-    return replace(swept, taken=True, capped=len(waits) >= policy.OPEN_WAITS)
+    return replace(swept, taken=True, capped=len(waits) >= policy.OPEN_WAITS, errors=tuple(work.errors))
 
 
-def _by_pages(mark: Sweep, plan: decide.SweepPlan, started: datetime, rules: Rules) -> UseCase[Swept]:
+def _by_pages(mark: Sweep, plan: decide.SweepPlan, started: datetime, rules: Rules, work: _Work) -> UseCase[Swept]:
     """Read the window, and write down after each part of it how far it is covered: the next sweep goes on there."""
     swept = Swept()
-    asked = Asked()
     begun = yield from do(Now())
     for part in plan.parts:
         is_first = not swept.pages
@@ -85,13 +104,13 @@ def _by_pages(mark: Sweep, plan: decide.SweepPlan, started: datetime, rules: Rul
             yield from do(SleepUntil((yield from do(Now())) + policy.BETWEEN_PAGES, of_timer=True))
             if (yield from do(Now())) >= begun + policy.SWEEP_BUDGET:
                 return swept
-        pages = yield from _read_part(mark.factory, part, begun + policy.SWEEP_LIMIT, rules, asked)
+        pages = yield from _read_part(mark.factory, part, begun + policy.SWEEP_LIMIT, rules, work)
         swept = Swept(swept.pages + pages.read, due=(*swept.due, *pages.due))
         if pages.first is not None:
             mark = decide.by_adfs_clock(mark, pages.first.told_at, pages.heard_at or started)
         if pages.end is _End.TOO_MANY:
             # More changed than a sweep reads, and more pages than runs that somebody waits for: those are read.
-            rest = yield from _one_by_one(mark, plan, started, rules)
+            rest = yield from _one_by_one(mark, plan, started, rules, work)
             return replace(rest, pages=swept.pages, due=(*swept.due, *rest.due))
         if pages.end is _End.CUT_SHORT and is_first:
             yield from do(SaveSweep(decide.begun_sweep(mark, started), point=Point.SWEEP_SAVED))
@@ -102,7 +121,7 @@ def _by_pages(mark: Sweep, plan: decide.SweepPlan, started: datetime, rules: Rul
 
 
 def _read_part(
-    factory: FactoryId, plan: decide.SweepPlan, stop_at: datetime, rules: Rules, asked: Asked
+    factory: FactoryId, plan: decide.SweepPlan, stop_at: datetime, rules: Rules, work: _Work
 ) -> UseCase[_Pages]:
     """Read a window page by page; what ended is settled at once, so that a sweep cut short has still done some."""
     due: list[str] = []
@@ -120,11 +139,11 @@ def _read_part(
             return _Pages(number, due, _End.TROUBLE, first, heard_at)
         if first is None:
             first, heard_at = page, (yield from do(Now()))
-        asked.shown(factory, page, now)
-        settled = yield from _settle_page(factory, page, runs, rules, asked)
+        work.asked.shown(factory, page, now)
+        settled = yield from _settle_page(factory, page, runs, rules, work)
         due.extend(token for one in settled for token in one.due)
         runs -= _ended(settled)
-        due.extend((yield from _settle_matches(factory, page, plan.matches, rules, asked)))
+        due.extend((yield from _settle_matches(factory, page, plan.matches, rules, work)))
         continuation = page.continuation
         if continuation is None:
             return _Pages(number, due, _End.COVERED, first, heard_at)
@@ -133,18 +152,24 @@ def _read_part(
 
 
 def _settle_page(
-    factory: FactoryId, page: RunsPage, runs: frozenset[str], rules: Rules, asked: Asked
+    factory: FactoryId, page: RunsPage, runs: frozenset[str], rules: Rules, work: _Work
 ) -> UseCase[list[Checked]]:
     """Settle what a page shows the end of: first the wrappers whose child has ended, for that is what counts."""
     settled: list[Checked] = []
     for parent, child, reading in decide.childrens_news(page, runs):
         key = RunKey(factory, parent)
-        explained = yield from explain_other(key, child, reading, asked)
-        settled.append((yield from settle_run(key, explained, rules)))
+        explained = explain_other(key, child, reading, work.asked)
+        settled.append((yield from work.apart(_settle(key, explained, rules))))
     for run_id, reading in decide.news(page, runs - _ended(settled)):
         key = RunKey(factory, run_id)
-        settled.append((yield from settle_run(key, (yield from explain(key, reading, asked)), rules)))
+        settled.append((yield from work.apart(_settle(key, explain(key, reading, work.asked), rules))))
     return settled
+
+
+def _settle(
+    key: RunKey, explained: UseCase[RunReading] | UseCase[RunReading | Refusal], rules: Rules
+) -> UseCase[Checked]:
+    return (yield from settle_run(key, (yield from explained), rules))
 
 
 def _ended(settled: Iterable[Checked]) -> frozenset[str]:
@@ -152,7 +177,7 @@ def _ended(settled: Iterable[Checked]) -> frozenset[str]:
 
 
 def _settle_matches(
-    factory: FactoryId, page: RunsPage, matches: Mapping[str, str], rules: Rules, asked: Asked
+    factory: FactoryId, page: RunsPage, matches: Mapping[str, str], rules: Rules, work: _Work
 ) -> UseCase[list[str]]:
     """Settle the waits by match that a page brings forward: from the page, or with one search for all of them."""
     due: list[str] = []
@@ -162,7 +187,7 @@ def _settle_matches(
         if known is not None and decide.may_end(page.readings, known):
             found.append(known)
     for known in sorted(found, key=decide.since_of):
-        checked = yield from check_run(known.key, rules, asked=asked)
+        checked = yield from work.apart(check_run(known.key, rules, asked=work.asked))
         due.extend(checked.due)
     return due
 
@@ -177,17 +202,16 @@ def _page(factory: FactoryId, plan: decide.SweepPlan, continuation: str | None) 
     return page
 
 
-def _one_by_one(mark: Sweep, plan: decide.SweepPlan, started: datetime, rules: Rules) -> UseCase[Swept]:
+def _one_by_one(mark: Sweep, plan: decide.SweepPlan, started: datetime, rules: Rules, work: _Work) -> UseCase[Swept]:
     """Read each run by itself; those that the time does not suffice for, or ADF's patience, the next sweep reads."""
     due: list[str] = []
-    asked = Asked()
     reads = 0
     stop_at = (yield from do(Now())) + policy.SWEEP_BUDGET
     read_up_to = ""
     for run_id in decide.to_read(mark, plan):
         if reads and (yield from do(Now())) >= stop_at:
             break
-        checked = yield from check_run(RunKey(mark.factory, run_id), rules, asked=asked)
+        checked = yield from work.apart(check_run(RunKey(mark.factory, run_id), rules, asked=work.asked))
         reads += 1
         due.extend(checked.due)
         if checked.refusal is not None and checked.refusal.kind not in decide.ABOUT_ONE_THING:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bridge import decide, policy, service
-from bridge.model import FactoryId, FailedActivity, Outcome, RunKey, RunStatus, Sweep, TaskRef, WaitState
+from bridge.model import FactoryId, FailedActivity, Outcome, RunKey, RunReading, RunStatus, Sweep, TaskRef, WaitState
 from bridge.ports import OpenWait, Refusal, RefusalKind
 from tests.fakes.bench import Bench
 from tests.fakes.clock import START
@@ -379,6 +379,34 @@ def test_many_runs_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (15, [False, True]) == (first.reads, [one.completed for one in others])
     assert {1: 39, 3: 1} == Counter(bench.adf.reads.values())
     assert began + 2 * MINUTE == covered_until(bench)
+
+
+@pytest.mark.parametrize("idle", [timedelta(0), 3 * HOUR], ids=["by-pages", "one-by-one"])
+def test_an_error_of_ours_about_one_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, idle: timedelta
+) -> None:
+    """S42: a run with which the bridge cannot deal is told in the log, and keeps no other one from being found."""
+    bench = Bench()
+    keys = waiting(bench, 3)
+    bench.pass_time(2 * MINUTE)
+    bench.clock.advance(idle)
+    for key in keys:
+        bench.adf.end(key, RunStatus.FAILED)
+    cause = bench.adf.failed_activity
+
+    def fail(key: RunKey, reading: RunReading) -> FailedActivity | None:
+        if key == keys[0]:
+            raise ZeroDivisionError
+        return cause(key, reading)
+
+    monkeypatch.setattr(bench.adf, "failed_activity", fail)
+    bench.clock.advance(2 * MINUTE)
+    with caplog.at_level(logging.ERROR, logger="bridge"):
+        bench.tick()
+    assert [WaitState.OPEN, WaitState.DELIVERED, WaitState.DELIVERED] == [
+        bench.wait(task_of(number)).state for number in range(3)
+    ]
+    assert 1 == sum("sweep.failed" in one.message for one in caplog.records)
 
 
 def test_a_sweep_is_not_due_at_once_again() -> None:
