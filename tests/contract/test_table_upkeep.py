@@ -332,6 +332,16 @@ def test_a_lost_open_wait_was_not_swept() -> None:
         assert (1, swept) == (world.open().repair(), is_swept(world))
 
 
+def test_a_lost_open_wait_was_not_read() -> None:
+    """S27: when runs are being read one by one, and an open wait's place in the sweeps was lost, that begins anew."""
+    world = World()
+    world.live()
+    world.store.save_sweep(Sweep(FACTORY, begun_at=START, read_up_to="zzz"))
+    world.lose(keys.OPEN)
+    assert 1 == world.open().repair()
+    assert Sweep(FACTORY) == replace(world.store.sweep(FACTORY), version="")
+
+
 def test_a_sweep_is_under_way_while_a_wait_is_found_again() -> None:
     """S27: a sweep that did not see the lost wait, and ends before it is found again, has not covered it either."""
     world = World()
