@@ -409,6 +409,25 @@ def test_an_error_of_ours_about_one_run(
     assert 1 == sum("sweep.failed" in one.message for one in caplog.records)
 
 
+def test_a_run_that_adf_fails_to_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S45: while ADF has an error for one run, those that come after it are read one by one all the same."""
+    bench = Bench()
+    keys = waiting(bench, 3)
+    bench.pass_time(2 * MINUTE)
+    bench.clock.advance(3 * HOUR)
+    read = bench.adf.read_run
+
+    def fail(key: RunKey) -> RunReading | Refusal:
+        return Refusal(RefusalKind.UNAVAILABLE, "ADF answered 500") if key == keys[1] else read(key)
+
+    monkeypatch.setattr(bench.adf, "read_run", fail)
+    for key in keys:
+        bench.adf.end(key, RunStatus.SUCCEEDED)
+    assert [False, True] == [one_sweep(bench).completed for _ in range(2)]
+    assert [WaitState.DUE, WaitState.OPEN, WaitState.DUE] == [bench.wait(task_of(number)).state for number in range(3)]
+    assert bench.due_at(task_of(1)) <= bench.clock.now()
+
+
 def test_a_sweep_is_not_due_at_once_again() -> None:
     """A factory is swept once an interval, whatever became of the last sweep."""
     taken = decide.take_sweep(Sweep(FACTORY), START, RULES)
