@@ -82,8 +82,8 @@ def sweep(factory: FactoryId, rules: Rules) -> UseCase[Swept]:
     waits = yield from do(ListOpen(factory, policy.OPEN_WAITS))
     try:
         if not waits:
-            if mark.covered_until is not None:
-                yield from do(SaveSweep(decide.forget_coverage(mark), point=Point.SWEEP_SAVED))
+            if (forgotten := decide.forget_coverage(mark)) != mark:
+                yield from do(SaveSweep(forgotten, point=Point.SWEEP_SAVED))
             return Swept()
         mark = yield from do(SaveSweep(decide.take_sweep(mark, now, rules), point=Point.SWEEP_TAKEN))
         plan = decide.plan_sweep(mark, waits, now)

@@ -409,6 +409,14 @@ def test_an_error_of_ours_about_one_run(
     assert 1 == sum("sweep.failed" in one.message for one in caplog.records)
 
 
+def test_what_was_begun_for_nobody() -> None:
+    """When nobody waits any more, it is forgotten how far runs were read one by one."""
+    bench = Bench()
+    bench.store.save_sweep(Sweep(FACTORY, begun_at=START, read_up_to="run-1"))
+    bench.app.run(service.sweep(FACTORY, bench.app.rules))
+    assert Sweep(FACTORY) == replace(bench.store.sweep(FACTORY), version="")
+
+
 def test_a_run_that_adf_fails_to_show(monkeypatch: pytest.MonkeyPatch) -> None:
     """S45: while ADF has an error for one run, those that come after it are read one by one all the same."""
     bench = Bench()
