@@ -193,7 +193,8 @@ class App:
         began = time.monotonic()
         stop_at = began + TICK_BUDGET.total_seconds()
         factories, targets = list(self.rules.factories.values()), sorted(self.rules.targets)
-        at_once = max(1, min(self._threads, len(factories) + len(targets) + 1))
+        # As many threads as parts, for each may take long; they are not those in which the functions run.
+        at_once = len(factories) + len(targets) + 1 if self._threads > 1 else 1
         unseen: set[str] = set()  # targets to look at again: for one, because a sweep may have made something due
 
         asked = service.Asked()
@@ -207,13 +208,19 @@ class App:
             finished = pool.submit(self._finish_starts)
             looks = {pool.submit(look, target, stop_at, TICK_REACH): target for target in targets}
             attended: list[Ticked] = []
+            failed: list[Exception] = []
             idle: set[str] = set()
             busy: set[Future[Any]] = {*sweeps, finished, *looks}
             while busy:
                 busy = wait(busy, timeout=TICK_LOOK.total_seconds()).not_done
                 for ended in looks.keys() - busy:
-                    idle.add(looks.pop(ended))
-                    attended.append(ended.result())
+                    target = looks.pop(ended)
+                    try:
+                        attended.append(ended.result())
+                    except Exception as error:  # noqa: BLE001 - it is raised once all others have had their turn
+                        failed.append(error)
+                    else:
+                        idle.add(target)
                 # What a sweep has made due does not wait for its end. And the timer never overlaps itself: while a
                 # target takes long, be it longer than the tick may, the others are looked at again.
                 late = time.monotonic() - began >= TICK_REACH.total_seconds()
@@ -226,6 +233,8 @@ class App:
             swept = sum(sweep.result() for sweep in sweeps)
             finished.result()
         self._keep_up()
+        if failed:
+            raise failed[0]
         return Ticked(sum(one.attended for one in attended), sum(one.left for one in attended), swept)
 
     def _keep_up(self) -> None:
@@ -290,6 +299,8 @@ class App:
             found=len(swept.due),
             completed=swept.completed,
         )
+        for error in swept.errors:
+            self.log.failure("sweep.failed", error, factory=factory.arm_id)
         if swept.capped:
             self.log.warning("factory.open-waits-capped", factory=factory.arm_id, looked_for=policy.OPEN_WAITS)
         self._watch(factory)

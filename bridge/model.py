@@ -698,13 +698,16 @@ class StartRequest:
 class Sweep:
     """How far a factory's runs have been swept: everything that changed before `covered_until` was looked at.
 
-    `covered_until` is in ADF's time, which was `ahead` of ours when it was asked last (negative: behind).
+    `covered_until` is in ADF's time, which was `ahead` of ours when it was asked last (negative: behind). `begun_at` is
+    when runs began to be read one by one, as long as some are left for the next sweep: those after `read_up_to`.
     """
 
     factory: FactoryId
     covered_until: datetime | None = None
     next_at: datetime | None = None
     ahead: timedelta = timedelta(0)
+    begun_at: datetime | None = None
+    read_up_to: str = ""
     version: str = ""
 
 

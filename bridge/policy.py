@@ -75,6 +75,12 @@ CLOCK_DOUBT: Final = timedelta(minutes=15)
 # Reading a page is work for the processor: in between, events get it.
 BETWEEN_PAGES: Final = timedelta(milliseconds=100)
 SWEEP_PAGES: Final = 50  # ADF shows 100 runs on a page
+# The host ends a function after 5 minutes (host.json), and all that its process does with it. After an outage there may
+# be more to read. So a longer window is looked at in parts, the oldest first, each of which is covered once it is read;
+# after the budget a sweep begins no other part and no single read, and after the limit no page.
+SWEEP_PART: Final = timedelta(hours=1)
+SWEEP_BUDGET: Final = timedelta(seconds=60)
+SWEEP_LIMIT: Final = timedelta(minutes=2)
 # A window longer than this may hold more pages than there are runs to read one by one.
 SINGLE_READS_FROM: Final = timedelta(hours=1)
 SINGLE_READS_PER_HOUR: Final = 10

@@ -66,6 +66,7 @@ _KINDS: Final = {
 }
 _CLIENT_ERRORS: Final = range(400, 500)
 _HISTORY: Final = timedelta(days=45)
+_YEARS: Final = range(1900, 9999)
 _DETAIL_CHARS: Final = 500
 _PAGES_SEARCHED: Final = 20
 _DECLARED_SECONDS: Final = 300.0
@@ -444,6 +445,7 @@ def _text(value: object) -> str | None:
 
 
 def _utc(value: datetime | None) -> datetime | None:
-    if value is None:
+    """Return a time; None for those that stand for no time: the first one and the last one of .NET, and of Windows."""
+    if value is None or value.year not in _YEARS:
         return None
     return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from azure.core.pipeline import PipelineRequest
 from azure.core.pipeline.policies import SansIOHTTPPolicy
@@ -13,6 +13,9 @@ from bridge.config import Secret
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
 
+# The SDK would wait 300 s for a token, several times. But the call that wants it is to be over soon: above all
+# createRun, which must not be sent once it is held to be over (policy.START_LEASE).
+_BRISK: Final[dict[str, Any]] = {"connection_timeout": 3, "read_timeout": 10, "retry_total": 1}
 _lock = threading.Lock()
 _credential: TokenCredential | None = None
 
@@ -28,7 +31,7 @@ def azure_credential() -> TokenCredential:
         if _credential is None:
             from azure.identity import DefaultAzureCredential
 
-            _credential = DefaultAzureCredential(exclude_interactive_browser_credential=True)
+            _credential = DefaultAzureCredential(exclude_interactive_browser_credential=True, **_BRISK)
         return _credential
 
 

@@ -125,7 +125,7 @@ class Upkeep:
             sweep = read_row(self._rows, entity, Sweep) if entity is not None else None
             if entity is None or sweep is None:
                 return
-            forgotten = replace(sweep, covered_until=None)
+            forgotten = replace(sweep, covered_until=None, begun_at=None, read_up_to="")
             try:
                 self._table.write([Write(sweep_entity(forgotten, write=self._new_id()), etag_of(entity))])
             except StoreConflict:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from bridge.decide.abandoning import (
     after_cancel,
+    in_turn,
     is_waited_for_besides,
     keeps_running,
     let_run,
@@ -141,8 +142,11 @@ from bridge.decide.starting import (
 )
 from bridge.decide.sweeping import (
     SweepPlan,
+    begun_sweep,
+    by_adfs_clock,
     childrens_news,
     completed_sweep,
+    covering,
     forget_coverage,
     is_child,
     is_sweep_due,
@@ -150,6 +154,7 @@ from bridge.decide.sweeping import (
     plan_sweep,
     take_sweep,
     to_look_at,
+    to_read,
 )
 
 __all__ = [
@@ -178,7 +183,9 @@ __all__ = [
     "as_started",
     "attached",
     "become_due",
+    "begun_sweep",
     "breaker_after",
+    "by_adfs_clock",
     "check_deadline",
     "check_free",
     "childrens_news",
@@ -188,6 +195,7 @@ __all__ = [
     "completed_sweep",
     "completion_of",
     "count_refusal",
+    "covering",
     "differs",
     "earlier",
     "earlier_try",
@@ -196,6 +204,7 @@ __all__ = [
     "go_on",
     "has_changed",
     "in_flight",
+    "in_turn",
     "instead_of_recovery",
     "is_child",
     "is_meant",
@@ -247,6 +256,7 @@ __all__ = [
     "to_attend",
     "to_look_at",
     "to_queue",
+    "to_read",
     "to_recover",
     "to_search",
     "try_over",

@@ -33,6 +33,16 @@ def nominated(tasks: dict[str, TaskRef], parked: Iterable[ParkedTask]) -> dict[s
     return {token: task for token, task in tasks.items() if _name(task) not in shown}
 
 
+def in_turn(tasks: dict[str, TaskRef], jitter: float) -> dict[str, TaskRef]:
+    """Return those that one look reads singly; of too many, chance says which, so that each gets its turn.
+
+    Some are nominated for as long as they wait, though nothing is wrong: they are on a page that is not read.
+    """
+    start = int(jitter * len(tasks)) if len(tasks) > policy.LOOKS_AT_ONCE else 0
+    named = list(tasks.items())
+    return dict([*named[start:], *named[:start]][: policy.LOOKS_AT_ONCE])
+
+
 def _name(task: TaskRef | ParkedTask) -> tuple[str | int, ...]:
     if task.task_instance_id is not None:
         return (task.task_instance_id,)

@@ -27,6 +27,16 @@ class SweepPlan:
         """Whether only what has ended is news. A wait by match is told which run it waits for when that begins."""
         return not self.matches
 
+    @property
+    def parts(self) -> Sequence[SweepPlan]:
+        """The plan in windows of an hour, the oldest first, and what is left; the last one reaches beyond now."""
+        parts: list[SweepPlan] = []
+        since = self.since
+        while self.until - policy.CLOCK_DOUBT - since > policy.SWEEP_PART:
+            parts.append(replace(self, since=since, until=since + policy.SWEEP_PART))
+            since += policy.SWEEP_PART
+        return [*parts, replace(self, since=since)]
+
 
 def is_sweep_due(sweep: Sweep, now: datetime) -> bool:
     """Whether it is time for a factory's next sweep."""
@@ -40,7 +50,7 @@ def take_sweep(sweep: Sweep, now: datetime, rules: Rules) -> Sweep:
 
 def forget_coverage(sweep: Sweep) -> Sweep:
     """Return the sweep of a factory that nobody waits for: it is not looked at, so nothing is covered any more."""
-    return replace(sweep, covered_until=None)
+    return replace(sweep, covered_until=None, begun_at=None, read_up_to="")
 
 
 def plan_sweep(sweep: Sweep, waits: Sequence[OpenWait], now: datetime) -> SweepPlan:
@@ -58,7 +68,7 @@ def plan_sweep(sweep: Sweep, waits: Sequence[OpenWait], now: datetime) -> SweepP
         matches={wait.run_id: wait.pipeline for wait in waits if wait.pipeline is not None},
         since=since,
         until=adf_now + policy.CLOCK_DOUBT,
-        one_by_one=window > policy.SINGLE_READS_FROM and few,
+        one_by_one=sweep.begun_at is not None or (window > policy.SINGLE_READS_FROM and few),
     )
 
 
@@ -69,13 +79,29 @@ def _since(sweep: Sweep, waits: Sequence[OpenWait]) -> datetime:
     return min(wait.registered_at for wait in waits) + sweep.ahead - policy.CLOCK_DOUBT
 
 
-def completed_sweep(sweep: Sweep, started: datetime, told_at: datetime | None, heard_at: datetime) -> Sweep:
-    """Return the sweep after everything up to its start was looked at, for the waits that there were then.
+def by_adfs_clock(sweep: Sweep, told_at: datetime | None, heard_at: datetime) -> Sweep:
+    """Return the sweep with what ADF's clock was in an answer that was heard then, if it told."""
+    return replace(sweep, ahead=told_at - heard_at) if told_at is not None else sweep
 
-    `told_at` is ADF's clock in its first answer, which was heard at `heard_at`.
-    """
-    ahead = told_at - heard_at if told_at is not None else sweep.ahead
-    return replace(sweep, covered_until=started + ahead, ahead=ahead)
+
+def covering(sweep: Sweep, part: SweepPlan, started: datetime) -> Sweep:
+    """Return the sweep after all pages of a window were looked at, for the waits that there were at its start."""
+    return replace(sweep, covered_until=min(started + sweep.ahead, part.until))
+
+
+def to_read(sweep: Sweep, plan: SweepPlan) -> Sequence[str]:
+    """Return the runs to read one by one: all, or those that the sweeps before have not come to."""
+    return sorted(run_id for run_id in plan.runs if run_id > sweep.read_up_to)
+
+
+def begun_sweep(sweep: Sweep, started: datetime, *, read_up_to: str = "") -> Sweep:
+    """Return a sweep that could not come to its end: the next one goes on to read one by one what is left."""
+    return replace(sweep, begun_at=sweep.begun_at or started, read_up_to=max(sweep.read_up_to, read_up_to))
+
+
+def completed_sweep(sweep: Sweep, started: datetime) -> Sweep:
+    """Return the sweep after every run was read that there was a wait for when that began."""
+    return replace(sweep, covered_until=(sweep.begun_at or started) + sweep.ahead, begun_at=None, read_up_to="")
 
 
 def news(page: RunsPage, runs: frozenset[str]) -> Sequence[tuple[str, RunReading]]:

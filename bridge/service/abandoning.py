@@ -9,6 +9,7 @@ from enum import Enum, auto
 from bridge import decide, policy
 from bridge.commands import (
     FindWait,
+    Jitter,
     ListOpen,
     ListParked,
     ListRequests,
@@ -55,7 +56,8 @@ def watch(factory: FactoryId, rules: Rules) -> UseCase[Watched]:
             continue
         listed, tasks = yield from _nominate(target, tasks)
         pages += listed
-        for token, task in list(tasks.items())[: policy.LOOKS_AT_ONCE]:
+        jitter = yield from do(Jitter())
+        for token, task in decide.in_turn(tasks, jitter).items():
             looks += 1
             found = yield from look(token, task)
             if found is Look.TROUBLE:

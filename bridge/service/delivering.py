@@ -42,11 +42,17 @@ def attend(token: str, rules: Rules, asked: Asked | None = None) -> UseCase[bool
     now = yield from do(Now())
     if wait is None or not wait.is_due(now):
         return False
+    trouble: Exception | None = None
     if wait.state is WaitState.OPEN:
-        yield from check_run(wait.key, rules, asked=asked)
+        try:
+            yield from check_run(wait.key, rules, asked=asked)
+        except Exception as error:  # noqa: BLE001 - raised below: what nobody has thought of outlasts no deadline
+            trouble = error
         if wait.abandoned_at is not None:
             yield from look(token, wait.task)
     yield from deliver(token, rules)
+    if trouble is not None:
+        raise trouble
     yield from cancel_abandoned(token, rules)
     return True
 

@@ -307,6 +307,18 @@ def test_a_wait_by_match_of_an_older_release() -> None:
     assert [] == world.places(keys.MATCHES, keys.OPEN)
 
 
+def test_a_wait_of_a_release_without_modes() -> None:
+    """S43: an open wait whose row lacks a property that a newer release writes is swept: Azure says null for that."""
+    world = World()
+    wait = world.live()
+    place = keys.run_partition(wait.key), keys.wait_row(wait.token)
+    row = world.table.find(place)
+    assert row is not None
+    older = {name: value for name, value in row.entity.items() if name != "mode"}
+    world.table.apply([(place, older)], checks=())
+    assert [wait.token] == [one.token for one in world.store.open_waits(FACTORY, limit=9)]
+
+
 # --- what sweeps have missed ------------------------------------------------------------------------------------------
 
 
@@ -318,6 +330,16 @@ def test_a_lost_open_wait_was_not_swept() -> None:
     for index, swept in ((keys.TOKENS, True), (keys.DUE, True), (keys.OPEN, False)):
         world.lose(index)
         assert (1, swept) == (world.open().repair(), is_swept(world))
+
+
+def test_a_lost_open_wait_was_not_read() -> None:
+    """S27: when runs are being read one by one, and an open wait's place in the sweeps was lost, that begins anew."""
+    world = World()
+    world.live()
+    world.store.save_sweep(Sweep(FACTORY, begun_at=START, read_up_to="zzz"))
+    world.lose(keys.OPEN)
+    assert 1 == world.open().repair()
+    assert Sweep(FACTORY) == replace(world.store.sweep(FACTORY), version="")
 
 
 def test_a_sweep_is_under_way_while_a_wait_is_found_again() -> None:

@@ -124,6 +124,20 @@ def test_few_among_many() -> None:
     assert (1, 2) == (bench.airflow.lists["prod"], bench.airflow.calls["prod"])
 
 
+def test_more_than_a_look_reads() -> None:
+    """S14: many tasks that wait and that no listing shows do not hide one that waits no more."""
+    bench = Bench()
+    bench.airflow.page_size = 0
+    for number in range(policy.LOOKS_AT_ONCE + 10):
+        task = a_task(map_index=number, task_instance_id=f"ti-{number}")
+        waiting(bench, task=task, key=RunKey(FACTORY, f"run-of-{number}"))
+        bench.clock.advance(SECOND)
+    last = policy.LOOKS_AT_ONCE + 9
+    bench.airflow.clear(a_task(map_index=last, task_instance_id=f"ti-{last}"), new_id="ti-anew")
+    bench.pass_time(5 * MINUTE)
+    assert [(RunKey(FACTORY, f"run-of-{last}"), True)] == bench.adf.cancels
+
+
 def test_one_read_proves_nothing() -> None:
     """A task that shows up again between the two reads is not abandoned, and the count begins anew."""
     bench = Bench()

@@ -225,6 +225,17 @@ def test_statuses(wire: Wire, status: str | None, known: RunStatus | None) -> No
     assert RunReading(known, status or "") == wire.adf.read_run(KEY)
 
 
+@pytest.mark.parametrize(
+    "none", ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00", "1601-01-01T00:00:00Z", "9999-12-31T23:59:59.9999999Z"]
+)
+def test_times_that_are_none(wire: Wire, none: str) -> None:
+    """What stands for no time is none: a run with it can be asked about like any other."""
+    wire.answers((200, {"runId": RUN_ID, "status": "Failed", "runStart": none, "runEnd": none}), (200, {"value": []}))
+    reading = wire.adf.read_run(KEY)
+    assert RunReading(RunStatus.FAILED, "Failed") == reading
+    assert wire.adf.failed_activity(KEY, reading) is None
+
+
 def test_why_a_run_failed(wire: Wire) -> None:
     """S30: the activity that failed first is the cause; one that failed later is told beside it."""
 

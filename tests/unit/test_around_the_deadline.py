@@ -55,6 +55,21 @@ def test_the_first_sweep_of_a_factory(ahead: int) -> None:
     assert [Outcome.SUCCEEDED] == told(stage)
 
 
+def test_an_error_of_ours_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S29: a run that the bridge fails to ask about keeps its task waiting until the deadline, and no longer."""
+    stage = Stage()
+    stage.has_waited(until=DEADLINE - SECOND)
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(stage.adf, "read_run", fail)
+    stage.clock.sleep_until(DEADLINE)
+    stage.tick()
+    stage.rest()
+    assert ([Outcome.EXPIRED], WaitState.DELIVERED) == (told(stage), stage.wait().state)
+
+
 @pytest.mark.parametrize("status", [RunStatus.SUCCEEDED, RunStatus.IN_PROGRESS])
 def test_a_bridge_that_was_down_at_the_deadline(status: RunStatus) -> None:
     """S29: a bridge that comes back hours after a deadline still tells the task, whatever became of the run."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from bridge import decide, policy, service
-from bridge.model import FactoryId, FailedActivity, Outcome, RunKey, RunStatus, Sweep, TaskRef, WaitState
+from bridge.model import FactoryId, FailedActivity, Outcome, RunKey, RunReading, RunStatus, Sweep, TaskRef, WaitState
 from bridge.ports import OpenWait, Refusal, RefusalKind
 from tests.fakes.bench import Bench
 from tests.fakes.clock import START
@@ -291,6 +293,147 @@ def test_the_window() -> None:
 def test_reading_one_by_one(ages: list[timedelta], covered: timedelta, one_by_one: bool) -> None:
     """After a long pause, few runs are read one by one: fewer calls than all pages of what changed meanwhile."""
     assert one_by_one == plan(*ages, covered=covered).one_by_one
+
+
+def taking(bench: Bench, call: str, takes: timedelta, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a call of ADF take its time."""
+    inner = getattr(bench.adf, call)
+
+    def slow(*args: Any, **named: Any) -> Any:
+        bench.clock.advance(takes)
+        return inner(*args, **named)
+
+    monkeypatch.setattr(bench.adf, call, slow)
+
+
+def one_sweep(bench: Bench) -> service.Swept:
+    """Have the factory swept, an interval later."""
+    bench.clock.advance(2 * MINUTE)
+    return bench.app.run(service.sweep(FACTORY, bench.app.rules))
+
+
+def after_an_outage(bench: Bench, hours: int, *, waits: int = 400) -> RunKey:
+    """Return a run that has ended while the bridge was down for hours, in each of which 300 others have ended."""
+    *_, last = waiting(bench, waits)
+    bench.pass_time(2 * MINUTE)
+    bench.clock.advance(2 * MINUTE)
+    for hour in range(hours):
+        for number in range(300):
+            noise = RunKey(FACTORY, f"noise-{hour}-{number}")
+            bench.adf.begin(noise)
+            bench.adf.end(noise, RunStatus.SUCCEEDED)
+        bench.clock.advance(HOUR)
+    bench.adf.end(last, RunStatus.SUCCEEDED)
+    return last
+
+
+def test_more_than_one_sweep_has_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S28, S42: after an outage a sweep ends long before the host would end it, and the next one goes on from there."""
+    bench = Bench()
+    after_an_outage(bench, 10)
+    taking(bench, "query_runs", 5 * SECOND, monkeypatch)
+    took, pages = list[timedelta](), list[int]()
+    while policy.SWEEP_OVERLAP < bench.clock.now() - covered_until(bench):
+        begun = bench.clock.now()
+        pages.append(one_sweep(bench).pages)
+        took.append(bench.clock.now() - begun - 2 * MINUTE)
+    assert (True, {WaitState.OPEN, WaitState.DUE}) == (max(took) < policy.SWEEP_LIMIT, states(bench, 400))
+    assert [12, 12, 7] == pages
+
+
+def covered_until(bench: Bench) -> datetime:
+    """Return until when the factory was swept."""
+    until = bench.store.inner.sweep(FACTORY).covered_until
+    assert until is not None
+    return until
+
+
+def test_an_hour_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S28, S42: where not even an hour of changes can be read in time, the runs are read by themselves, in turns."""
+    monkeypatch.setattr(policy, "SWEEP_LIMIT", 8 * SECOND)
+    bench = Bench()
+    last = after_an_outage(bench, 2, waits=40)
+    taking(bench, "query_runs", 5 * SECOND, monkeypatch)
+    taking(bench, "read_run", 4 * SECOND, monkeypatch)
+    swept = [one_sweep(bench) for _ in range(4)]
+    assert [(2, 0, False), (0, 15, False), (0, 15, False), (0, 10, True)] == [
+        (one.pages, one.reads, one.completed) for one in swept
+    ]
+    assert WaitState.DUE is bench.wait(task_of(39)).state, last
+
+
+def test_many_runs_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S28: of runs that are read one by one none is read again before all were, whatever ADF refuses meanwhile."""
+    bench = Bench()
+    waiting(bench, 40)
+    bench.pass_time(2 * MINUTE)
+    bench.clock.advance(12 * HOUR)
+    taking(bench, "read_run", 4 * SECOND, monkeypatch)
+    bench.adf.reads.clear()
+    began = bench.clock.now()
+    first = one_sweep(bench)
+    bench.adf.down = THROTTLED
+    assert (False, 1) == (one_sweep(bench).completed, one_sweep(bench).reads)
+    bench.adf.down = None
+    others = [one_sweep(bench) for _ in range(2)]
+    assert (15, [False, True]) == (first.reads, [one.completed for one in others])
+    assert {1: 39, 3: 1} == Counter(bench.adf.reads.values())
+    assert began + 2 * MINUTE == covered_until(bench)
+
+
+@pytest.mark.parametrize("idle", [timedelta(0), 3 * HOUR], ids=["by-pages", "one-by-one"])
+def test_an_error_of_ours_about_one_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, idle: timedelta
+) -> None:
+    """S42: a run with which the bridge cannot deal is told in the log, and keeps no other one from being found."""
+    bench = Bench()
+    keys = waiting(bench, 3)
+    bench.pass_time(2 * MINUTE)
+    bench.clock.advance(idle)
+    for key in keys:
+        bench.adf.end(key, RunStatus.FAILED)
+    cause = bench.adf.failed_activity
+
+    def fail(key: RunKey, reading: RunReading) -> FailedActivity | None:
+        if key == keys[0]:
+            raise ZeroDivisionError
+        return cause(key, reading)
+
+    monkeypatch.setattr(bench.adf, "failed_activity", fail)
+    bench.clock.advance(2 * MINUTE)
+    with caplog.at_level(logging.ERROR, logger="bridge"):
+        bench.tick()
+    assert [WaitState.OPEN, WaitState.DELIVERED, WaitState.DELIVERED] == [
+        bench.wait(task_of(number)).state for number in range(3)
+    ]
+    assert 1 == sum("sweep.failed" in one.message for one in caplog.records)
+
+
+def test_what_was_begun_for_nobody() -> None:
+    """When nobody waits any more, it is forgotten how far runs were read one by one."""
+    bench = Bench()
+    bench.store.save_sweep(Sweep(FACTORY, begun_at=START, read_up_to="run-1"))
+    bench.app.run(service.sweep(FACTORY, bench.app.rules))
+    assert Sweep(FACTORY) == replace(bench.store.sweep(FACTORY), version="")
+
+
+def test_a_run_that_adf_fails_to_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S45: while ADF has an error for one run, those that come after it are read one by one all the same."""
+    bench = Bench()
+    keys = waiting(bench, 3)
+    bench.pass_time(2 * MINUTE)
+    bench.clock.advance(3 * HOUR)
+    read = bench.adf.read_run
+
+    def fail(key: RunKey) -> RunReading | Refusal:
+        return Refusal(RefusalKind.UNAVAILABLE, "ADF answered 500") if key == keys[1] else read(key)
+
+    monkeypatch.setattr(bench.adf, "read_run", fail)
+    for key in keys:
+        bench.adf.end(key, RunStatus.SUCCEEDED)
+    assert [False, True] == [one_sweep(bench).completed for _ in range(2)]
+    assert [WaitState.DUE, WaitState.OPEN, WaitState.DUE] == [bench.wait(task_of(number)).state for number in range(3)]
+    assert bench.due_at(task_of(1)) <= bench.clock.now()
 
 
 def test_a_sweep_is_not_due_at_once_again() -> None:

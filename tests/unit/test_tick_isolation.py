@@ -13,13 +13,14 @@ import pytest
 
 from bridge import app as app_module
 from bridge.app import App
+from bridge.errors import StoreUnavailable
 from bridge.executor import Executor, World
 from bridge.model import OnAbandon, RunKey, RunStatus, TaskRef, WaitState
 from bridge.ports import Refusal, RefusalKind, RunsPage, TaskView
 from bridge.telemetry import Log
 from tests.fakes.bench import Bench
 from tests.fakes.clock import ScriptedRandom
-from tests.fakes.samples import FACTORY, a_task
+from tests.fakes.samples import FACTORY, OTHER_FACTORY, a_task
 
 LONG = timedelta(minutes=1)
 QUICK, SLOW = a_task(target="dev", task_instance_id="ti-quick"), a_task(target="prod", task_instance_id="ti-slow")
@@ -212,6 +213,57 @@ def test_a_long_sweep_keeps_nobody_waiting(
     time.sleep(0.2)
     bench.adf.end(key, RunStatus.SUCCEEDED)
     bench.event(key=key)
+    delivered = eventually(lambda: bench.airflow.resumed == {"ti-0": 1})
+    answer.set()
+    ticking.join()
+    assert delivered
+
+
+def test_a_target_whose_rows_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S42: when the table is too busy for the rows of one target, the others have their turn, and so has upkeep."""
+    monkeypatch.setattr(app_module, "TICK_LOOK", timedelta(seconds=0.01))
+    bench = Bench()
+    (key,) = many(bench, 1)
+    bench.adf.end(key, RunStatus.SUCCEEDED)
+    due, repair, kept = bench.store.due, bench.store.repair, list[int]()
+    looked = threading.Event()
+
+    def busy(target: str, **named: Any) -> Any:
+        if target == "dev":
+            looked.set()
+            raise StoreUnavailable("The table is busy.")
+        return due(target, **named)
+
+    def mend(*, limit: int) -> int:
+        kept.append(limit)
+        return repair(limit=limit)
+
+    query = bench.adf.query_runs
+    monkeypatch.setattr(bench.adf, "query_runs", lambda *args, **named: looked.wait(20) and query(*args, **named))
+    monkeypatch.setattr(bench.store, "due", busy)
+    monkeypatch.setattr(bench.store, "repair", mend)
+    with pytest.raises(StoreUnavailable, match="busy"):
+        an_app(bench).tick()
+    assert ({"ti-0": 1}, [app_module.REPAIR_ROWS]) == (bench.airflow.resumed, kept)
+
+
+def test_more_parts_than_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S42: however many factories take long to sweep, and however few threads there are, what is due is delivered."""
+    monkeypatch.setattr(app_module, "TICK_LOOK", timedelta(seconds=0.01))
+    bench = Bench(BRIDGE_INLINE_SECONDS="0")
+    (key,) = many(bench, 1)
+    bench.adf.end(key, RunStatus.SUCCEEDED)
+    bench.event(key=key)
+    for factory in (FACTORY, OTHER_FACTORY):
+        other = RunKey(factory, "goes-on")
+        bench.adf.begin(other)
+        bench.register(a_task(map_index=len(factory.key), task_instance_id=factory.name), other)
+    answer = threading.Event()
+    query = bench.adf.query_runs
+    monkeypatch.setattr(bench.adf, "query_runs", lambda *args, **named: answer.wait(20) and query(*args, **named))
+    world = World(bench.clock, ScriptedRandom(), bench.store, bench.adf, bench.airflow)
+    ticking = threading.Thread(target=App(bench.config, world, Executor(world), Log(), threads=2).tick)
+    ticking.start()
     delivered = eventually(lambda: bench.airflow.resumed == {"ti-0": 1})
     answer.set()
     ticking.join()
