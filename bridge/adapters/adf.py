@@ -274,6 +274,8 @@ class DataFactory:
         """Query the pipeline's runs that changed since then, in the order in which they began."""
         continuation: str | None = None
         until = datetime.now(UTC) + timedelta(days=1)
+        if match.since >= until:
+            return None  # nothing has begun that late; the window would end before it begins
         for _ in range(_PAGES_SEARCHED):
             page = self.search_runs(factory, match.pipeline, since=match.since, until=until, continuation=continuation)
             if isinstance(page, Refusal):

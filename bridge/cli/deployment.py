@@ -20,7 +20,7 @@ _OPTIONS: Final[dict[str, Any]] = {
     "connection_timeout": 10,
     "read_timeout": 60,
 }
-_OF_ONE_PIPELINE: Final = (400, 404, 409, 412, 413)
+_OF_ONE_PIPELINE: Final = (400, 409, 412, 413)
 _WORDS_SHOWN: Final = 500
 
 

@@ -602,3 +602,11 @@ def test_finding_no_run(wire: Wire) -> None:
     wire.answers((200, {"value": []}), (429, ERROR))
     assert wire.adf.find_run(FACTORY, match) is None
     assert isinstance(wire.adf.find_run(FACTORY, match), Refusal)
+
+
+def test_a_run_that_cannot_have_begun(wire: Wire) -> None:
+    """A run since next week is not asked for: the window would end before it begins."""
+    match = Match("copy_orders", datetime.now(UTC) + timedelta(days=7), (RunStatus.SUCCEEDED,))
+    wire.answers((400, ERROR))
+    assert wire.adf.find_run(FACTORY, match) is None
+    assert [] == wire.transport.sent

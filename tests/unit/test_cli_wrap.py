@@ -488,7 +488,13 @@ def test_what_somebody_else_deployed_stays(
 
 @pytest.mark.parametrize(
     ("status", "code", "goes_on"),
-    [(400, "BadRequest", True), (409, "Busy", True), (401, "ExpiredToken", False), (403, "AuthorizationFailed", False)],
+    [
+        (400, "BadRequest", True),
+        (409, "Busy", True),
+        (401, "ExpiredToken", False),
+        (403, "AuthorizationFailed", False),
+        (404, "ResourceNotFound", False),  # the factory: a pipeline that is not there yet is put
+    ],
 )
 def test_refusals(
     factory: DataFactory, capsys: pytest.CaptureFixture[str], status: int, code: str, *, goes_on: bool
