@@ -160,7 +160,7 @@ class SimAdf:
         key = self.caller.key
         if self._timeline.hits("adf refused createRun", self._trouble / 2):
             return Refusal(RefusalKind.INVALID, f"ADF answered 400: {SECRET} is no date")
-        if recovery is not None and self._timeline.hits("adf did not run it again", 0.3):
+        if recovery is not None and self._timeline.hits("adf did not run it again", 0.35):
             return Refusal(RefusalKind.INVALID, f"ADF answered 400: {SECRET} cannot be run again")
         refusal = self._refuses()
         if refusal is not None:

@@ -119,7 +119,7 @@ class SimAirflow:
         return TaskView(state, found.try_number, found.id, ended_at=found.ended_at, answer=found.answer)
 
     def _shown(self, state: str | None) -> str | None:
-        fault = self._timeline.strikes(_PASSING, 0.06) if state in GOING_ON else None
+        fault = self._timeline.strikes(_PASSING, 0.08) if state in GOING_ON else None
         shown = IN_PASSING[fault] if fault is not None else state
         self._timeline.shown[shown or "none"] += 1
         return shown
@@ -145,7 +145,7 @@ class SimAirflow:
         refusal = self.check(task.target) or self._refuses()
         if refusal is not None:
             return refusal
-        if self._timeline.hits("airflow 409 for nothing", self._trouble / 2.5):
+        if self._timeline.hits("airflow 409 for nothing", self._trouble / 1.5):
             return ANSWERED
         refusal = self._answer(task, completion)
         if refusal is None and self._timeline.hits("airflow time-out after applying", self._trouble):

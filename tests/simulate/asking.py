@@ -24,8 +24,8 @@ from tests.simulate.true_run import KEYED, PIPELINE
 CANCELLING: Final = 0.8
 # Few days: so several tasks ask for the same.
 _DAYS: Final = 6
-_ON_RETRY: Final = (PreviousTry.REATTACH, PreviousTry.RECOVER, PreviousTry.RECOVER, PreviousTry.RERUN)
-_ON_CLEAR: Final = (PreviousTry.REATTACH, PreviousTry.RECOVER, PreviousTry.RERUN, PreviousTry.RERUN)
+_ON_RETRY: Final = (PreviousTry.REATTACH, *(PreviousTry.RECOVER,) * 3, PreviousTry.RERUN)
+_ON_CLEAR: Final = (PreviousTry.REATTACH, *(PreviousTry.RECOVER,) * 2, *(PreviousTry.RERUN,) * 2)
 
 
 @dataclass(frozen=True)
