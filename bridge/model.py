@@ -205,8 +205,12 @@ class Match:
         """Whether a run is one of those."""
         began = run.run_start is not None and run.run_start >= self.since
         over = run.status is not None and run.status.is_terminal
-        named = (run.pipeline or "").lower() == self.pipeline.lower()
-        return began and named and (not over or run.status in self.statuses)
+        return began and same_pipeline(run.pipeline, self.pipeline) and (not over or run.status in self.statuses)
+
+
+def same_pipeline(one: str | None, other: str | None) -> bool:
+    """Whether two names are one pipeline's: ADF's names are the same in any case."""
+    return one is not None and other is not None and one.lower() == other.lower()
 
 
 def match_key(factory: FactoryId, pipeline: str, token: str) -> RunKey:
@@ -709,6 +713,11 @@ class Sweep:
     begun_at: datetime | None = None
     read_up_to: str = ""
     version: str = ""
+
+    @property
+    def uncovered(self) -> Sweep:
+        """The sweep of a factory of which nothing is known to be covered: it begins anew."""
+        return replace(self, covered_until=None, begun_at=None, read_up_to="")
 
 
 @dataclass(frozen=True, slots=True)

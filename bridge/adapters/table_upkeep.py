@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -125,9 +124,8 @@ class Upkeep:
             sweep = read_row(self._rows, entity, Sweep) if entity is not None else None
             if entity is None or sweep is None:
                 return
-            forgotten = replace(sweep, covered_until=None, begun_at=None, read_up_to="")
             try:
-                self._table.write([Write(sweep_entity(forgotten, write=self._new_id()), etag_of(entity))])
+                self._table.write([Write(sweep_entity(sweep.uncovered, write=self._new_id()), etag_of(entity))])
             except StoreConflict:
                 continue
             return

@@ -18,6 +18,7 @@ from bridge.model import (
     StartRequest,
     StartState,
     TriggerRequest,
+    same_pipeline,
 )
 
 
@@ -73,7 +74,7 @@ def differs(request: TriggerRequest, earlier: StartRequest) -> str | None:
     """Say what a request asks for that the earlier one did not. ADF would silently run the earlier one's."""
     if earlier.factory != request.factory:
         return "The previous try ran in another factory."
-    if earlier.pipeline.lower() != request.pipeline.lower():
+    if not same_pipeline(earlier.pipeline, request.pipeline):
         return f"The previous try ran another pipeline, {earlier.pipeline!r}."
     if earlier.parameters_hash != request.parameters_hash:
         return "The previous try ran with other parameters."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bridge import policy
-from bridge.model import Match, Run, RunEvent, RunReading
+from bridge.model import Match, Run, RunEvent, RunReading, same_pipeline
 from bridge.ports import FoundRun, Refusal
 
 
@@ -26,7 +26,7 @@ class Searched:
         """
         if match == self.match:
             return True
-        same = match.pipeline.lower() == self.match.pipeline.lower() and set(match.statuses) == set(self.match.statuses)
+        same = same_pipeline(match.pipeline, self.match.pipeline) and set(match.statuses) == set(self.match.statuses)
         if not same or match.since < self.match.since or isinstance(self.found, Refusal):
             return False
         began = self.found.reading.run_start if self.found is not None else None

@@ -23,6 +23,7 @@ from bridge.model import (
     StartState,
     TriggerRequest,
     Wrapped,
+    same_pipeline,
 )
 from bridge.policy import Rules
 from bridge.ports import PipelineDeclaration, Refusal
@@ -136,7 +137,7 @@ def as_started(request: TriggerRequest, record: StartRequest) -> tuple[str, Json
 
 def to_recover(reserve: StartRequest, request: TriggerRequest, run_id: str, reading: RunReading) -> StartRequest | str:
     """Return a record whose createRun runs an earlier run again, or why none does."""
-    if (reading.pipeline or "").lower() != request.pipeline.lower():
+    if not same_pipeline(reading.pipeline, request.pipeline):
         return f"Run {run_id} is one of {reading.pipeline!r}, not of {request.pipeline!r}."
     asked = request.recover_from
     return replace(

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from bridge import policy
-from bridge.model import RunReading, Sweep
+from bridge.model import RunReading, Sweep, same_pipeline
 from bridge.policy import Rules
-from bridge.ports import OpenWait, RunsPage
+from bridge.ports import OpenWait, Refusal, RefusalKind, RunsPage
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,6 @@ def is_sweep_due(sweep: Sweep, now: datetime) -> bool:
 def take_sweep(sweep: Sweep, now: datetime, rules: Rules) -> Sweep:
     """Return the sweep as taken by this instance: the next one is an interval away, whatever becomes of this one."""
     return replace(sweep, next_at=now + rules.sweep)
-
-
-def forget_coverage(sweep: Sweep) -> Sweep:
-    """Return the sweep of a factory that nobody waits for: it is not looked at, so nothing is covered any more."""
-    return replace(sweep, covered_until=None, begun_at=None, read_up_to="")
 
 
 def plan_sweep(sweep: Sweep, waits: Sequence[OpenWait], now: datetime) -> SweepPlan:
@@ -94,6 +89,14 @@ def to_read(sweep: Sweep, plan: SweepPlan) -> Sequence[str]:
     return sorted(run_id for run_id in plan.runs if run_id > sweep.read_up_to)
 
 
+def is_passed(refusal: Refusal, sweep: Sweep, *, reads: int) -> bool:
+    """Whether a run that ADF would not show is left to its own next reading, that it holds up no other.
+
+    The first of all tells nothing: it may be that ADF shows none.
+    """
+    return refusal.kind is RefusalKind.UNAVAILABLE and (reads > 1 or sweep.begun_at is not None)
+
+
 def begun_sweep(sweep: Sweep, started: datetime, *, read_up_to: str = "") -> Sweep:
     """Return a sweep that could not come to its end: the next one goes on to read one by one what is left."""
     return replace(sweep, begun_at=sweep.begun_at or started, read_up_to=max(sweep.read_up_to, read_up_to))
@@ -115,9 +118,7 @@ def news(page: RunsPage, runs: frozenset[str]) -> Sequence[tuple[str, RunReading
 
 def is_child(reading: RunReading) -> bool:
     """Whether ADF says that a run was started by its own wrapper."""
-    if reading.pipeline is None or reading.parent_pipeline is None:
-        return False
-    return policy.wrapper_of(reading.pipeline).lower() == reading.parent_pipeline.lower()
+    return reading.pipeline is not None and same_pipeline(policy.wrapper_of(reading.pipeline), reading.parent_pipeline)
 
 
 def childrens_news(page: RunsPage, runs: frozenset[str]) -> Sequence[tuple[str, str, RunReading]]:

@@ -19,6 +19,7 @@ from bridge.model import (
     StartState,
     TaskRef,
     TriggerRequest,
+    same_pipeline,
 )
 from bridge.policy import Rules
 from bridge.ports import Refusal, RefusalKind
@@ -143,7 +144,7 @@ def to_recover(request: TriggerRequest, reserve: StartRequest, run_id: str) -> U
     reading = yield from _read(key)
     if isinstance(reading, str):
         return reading
-    if policy.is_wrapper(reading.pipeline) and (reading.pipeline or "").lower() != request.pipeline.lower():
+    if policy.is_wrapper(reading.pipeline) and not same_pipeline(reading.pipeline, request.pipeline):
         child = yield from do(FindChild(key, reading, point=Point.CHILD_FOUND))
         if isinstance(child, Refusal) and child.kind is RefusalKind.NOT_FOUND:
             return f"ADF does not know what run {run_id} started."

@@ -12,7 +12,7 @@ from bridge.commands import ListOpen, LoadRun, LoadSweep, Now, Point, QueryRuns,
 from bridge.errors import StoreConflict, StoreUnavailable
 from bridge.model import FactoryId, Run, RunKey, RunReading, Sweep
 from bridge.policy import Rules
-from bridge.ports import Refusal, RefusalKind, RunsPage
+from bridge.ports import Refusal, RunsPage
 from bridge.service.asking import Asked
 from bridge.service.breakers import enter, factory_breaker, leave
 from bridge.service.checking import Checked, check_run, settle_run
@@ -82,8 +82,8 @@ def sweep(factory: FactoryId, rules: Rules) -> UseCase[Swept]:
     waits = yield from do(ListOpen(factory, policy.OPEN_WAITS))
     try:
         if not waits:
-            if (forgotten := decide.forget_coverage(mark)) != mark:
-                yield from do(SaveSweep(forgotten, point=Point.SWEEP_SAVED))
+            if mark.uncovered != mark:  # nobody looks, so nothing is covered any more
+                yield from do(SaveSweep(mark.uncovered, point=Point.SWEEP_SAVED))
             return Swept()
         mark = yield from do(SaveSweep(decide.take_sweep(mark, now, rules), point=Point.SWEEP_TAKEN))
         plan = decide.plan_sweep(mark, waits, now)
@@ -215,9 +215,7 @@ def _one_by_one(mark: Sweep, plan: decide.SweepPlan, started: datetime, rules: R
         reads += 1
         due.extend(checked.due)
         if checked.refusal is not None and checked.refusal.kind not in decide.ABOUT_ONE_THING:
-            # It is read by itself again soon. Should it be this run alone that ADF fails to show, it holds up no other.
-            is_alone = reads == 1 and mark.begun_at is None
-            if checked.refusal.kind is RefusalKind.UNAVAILABLE and not is_alone:
+            if decide.is_passed(checked.refusal, mark, reads=reads):
                 read_up_to = run_id
             break
         read_up_to = run_id

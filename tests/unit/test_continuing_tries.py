@@ -372,14 +372,20 @@ def test_an_explicit_recovery(bench: Bench, recovery: Recovery) -> None:
     )
 
 
-def test_recovering_by_the_wrappers_run() -> None:
-    """A caller that names a wrapper's run means the run of its pipeline."""
+def failed_through_a_wrapper() -> Bench:
+    """Return a scene in which the first try's run has failed, and so has the wrapper's run that started it."""
     bench = Bench()
     bench.adf.wrap("copy_orders", "day")
     bench.start()
     bench.adf.begin_child(KEY, FIRST)
     for key in (KEY, FIRST):
         bench.adf.end(key, RunStatus.FAILED)
+    return bench
+
+
+def test_recovering_by_the_wrappers_run() -> None:
+    """A caller that names a wrapper's run means the run of its pipeline."""
+    bench = failed_through_a_wrapper()
     bench.start(RETRY, recover_from=Recovery("run-1"), parameters={})
     assert Recovery(KEY.run_id) == bench.adf.creates[1].recovery
 
@@ -400,12 +406,7 @@ def test_recovering_the_run_of_a_wrapper_that_is_named_itself(name: str) -> None
 
 def test_recovering_by_a_wrappers_run_that_adf_has_just_forgotten() -> None:
     """That ADF has forgotten what a wrapper's run started is an answer, not an outage to be waited for."""
-    bench = Bench()
-    bench.adf.wrap("copy_orders", "day")
-    bench.start()
-    bench.adf.begin_child(KEY, FIRST)
-    for key in (KEY, FIRST):
-        bench.adf.end(key, RunStatus.FAILED)
+    bench = failed_through_a_wrapper()
     bench.adf.child_script.append(Refusal(RefusalKind.NOT_FOUND, "ADF answered 404"))
     with pytest.raises(NotFound, match="does not know what run run-1 started"):
         bench.start(RETRY, recover_from=Recovery("run-1"), parameters={})
